@@ -1,0 +1,1 @@
+"""One confusion matrix as state, and pure scores of it."""
