@@ -1,0 +1,1 @@
+"""Losses on a model's SegOutput, one per file."""
