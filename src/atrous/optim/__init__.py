@@ -1,0 +1,1 @@
+"""Parameter groups, and learning-rate schedules as pure functions of the step."""
