@@ -1,0 +1,152 @@
+"""What turns a raw sample into a network's input: augmentation in training, normalisation always."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Protocol
+
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from atrous.data.files import Mask
+from atrous.data.scale_crop import random_scale_crop
+from atrous.errors import ConfigError
+from atrous.types import IGNORE_INDEX
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Transform(Protocol):
+    """Turns uint8 RGB (H, W, 3) and mask (H, W) into float32 (3, h, w) and int64 (h, w); a function of `seed`."""
+
+    def __call__(self, image: NDArray[np.uint8], mask: Mask, *, seed: int) -> tuple[Tensor, Tensor]: ...
+
+
+class TrainTransform:
+    """Random scale, crop, horizontal flip, colour jitter and blur, then normalisation.
+
+    Args:
+        crop_size: (height, width) of the result. A smaller image is padded: `mean` in the image, `ignore_index` in the
+            mask.
+        scale: Smallest and largest factor of the scaling before the crop; both sides scale alike.
+        flip: Probability of a left-right flip.
+        brightness: The image is multiplied by up to 1 ± this, 0 to 1. 0: off, as for the next three.
+        contrast: Contrast factor, up to 1 ± this, 0 to 1.
+        saturation: Saturation factor, up to 1 ± this, 0 to 1.
+        hue: Shift of the hue in turns, up to ± this, 0 to 0.5.
+        blur: Probability of a Gaussian blur with a sigma of 0.3 to 1.5 pixels.
+        mean: Mean per RGB channel, in 0 to 1.
+        std: Standard deviation per RGB channel, in 0 to 1.
+        ignore_index: The mask's padding; the dataset's.
+
+    Raises:
+        ConfigError: If a value is outside its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        crop_size: Sequence[int],
+        scale: Sequence[float] = (0.5, 2.0),
+        flip: float = 0.5,
+        brightness: float = 0.4,
+        contrast: float = 0.4,
+        saturation: float = 0.4,
+        hue: float = 0.05,
+        blur: float = 0.1,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        ignore_index: int = IGNORE_INDEX,
+    ) -> None:
+        if len(crop_size) != 2 or not all(isinstance(side, int) and side > 0 for side in crop_size):
+            raise ConfigError(
+                _impossible("crop_size", list(crop_size), "[height, width] in pixels, such as [360, 480]")
+            )
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+            raise ConfigError(_impossible("scale", list(scale), "[smallest, largest] factor, such as [0.5, 2.0]"))
+        ranges = {"flip": 1.0, "brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5, "blur": 1.0}
+        values = dict(zip(ranges, (flip, brightness, contrast, saturation, hue, blur), strict=True))
+        for name, high in ranges.items():
+            if not 0 <= values[name] <= high:
+                raise ConfigError(_impossible(name, values[name], f"a number from 0 to {high:g}"))
+        self.crop_size = (crop_size[0], crop_size[1])
+        self.scale = (scale[0], scale[1])
+        self.mean, self.std = _check_statistics(mean, std)
+        self.ignore_index = ignore_index
+        steps = [A.HorizontalFlip(p=flip)]
+        if brightness or contrast or saturation or hue:
+            factors = {name: (1 - values[name], 1 + values[name]) for name in ("brightness", "contrast", "saturation")}
+            steps.append(A.ColorJitter(**factors, hue=(-hue, hue), p=1.0))
+        steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.3, 1.5), p=blur))
+        self._augment = A.Compose(steps, strict=True)
+
+    def __call__(self, image: NDArray[np.uint8], mask: Mask, *, seed: int) -> tuple[Tensor, Tensor]:
+        """The sample's augmentation number `seed`: float32 (3, *crop_size) and int64 (*crop_size)."""
+        rng = np.random.default_rng(seed)
+        image, mask = random_scale_crop(
+            image,
+            mask,
+            size=self.crop_size,
+            scale=self.scale,
+            fill=[255 * value for value in self.mean],
+            fill_mask=self.ignore_index,
+            rng=rng,
+        )
+        # One state for all steps; set_random_seed would give each step the same draws, so that flips come with blurs.
+        self._augment.set_random_state(rng, random.Random(seed))
+        augmented = self._augment(image=image, mask=mask)
+        return normalise(augmented["image"], self.mean, self.std), _to_tensor(augmented["mask"])
+
+
+class EvalTransform:
+    """Normalisation at the image's own size.
+
+    Args:
+        mean: Mean per RGB channel, in 0 to 1.
+        std: Standard deviation per RGB channel, in 0 to 1.
+
+    Raises:
+        ConfigError: If `mean` or `std` are not three numbers, or a `std` is not above 0.
+    """
+
+    def __init__(self, *, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
+        self.mean, self.std = _check_statistics(mean, std)
+
+    def __call__(self, image: NDArray[np.uint8], mask: Mask, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """float32 (3, H, W) and int64 (H, W); the seed changes nothing."""
+        return self.normalise(image), _to_tensor(mask)
+
+    def normalise(self, image: NDArray[np.uint8]) -> Tensor:
+        """An image without a mask: uint8 RGB (H, W, 3) to float32 (3, H, W)."""
+        return normalise(image, self.mean, self.std)
+
+
+def normalise(image: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(image / 255 - mean) / std: uint8 RGB (H, W, 3) to float32 (3, H, W)."""
+    out = np.empty((3, *image.shape[:2]), np.float32)
+    for channel, plane in enumerate(cv2.split(image)):
+        np.multiply(plane, np.float32(1 / (255 * std[channel])), out=out[channel], dtype=np.float32)
+        out[channel] -= np.float32(mean[channel] / std[channel])
+    return torch.from_numpy(out)
+
+
+def _to_tensor(mask: Mask) -> Tensor:
+    return torch.from_numpy(mask.astype(np.int64))
+
+
+def _check_statistics(mean: Sequence[float], std: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise ConfigError(
+            f"mean={list(mean)} and std={list(std)}: expected three numbers each, in 0 to 1, std above 0."
+        )
+    return tuple(mean), tuple(std)
+
+
+def _impossible(name: str, value: object, expected: str) -> str:
+    return f"data.train_transform.{name}={value} is impossible; expected {expected}."

@@ -1,0 +1,15 @@
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks a registry at import otherwise
+
+
+@pytest.fixture(scope="session")
+def camvid_root() -> Path:
+    """The real CamVid: the folder in ATROUS_CAMVID, or shared/datasets/camvid beside the repository."""
+    root = Path(os.environ.get("ATROUS_CAMVID", Path(__file__).parents[2] / "shared" / "datasets" / "camvid"))
+    if not (root / "train").is_dir():
+        pytest.skip(f"no CamVid at {root}; set ATROUS_CAMVID to its folder")
+    return root

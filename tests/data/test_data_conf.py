@@ -1,0 +1,60 @@
+"""Every conf/data/*.yaml builds, and gives batches that fit its own settings."""
+
+from pathlib import Path
+
+import pytest
+from fixtures import write_camvid, write_folder
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from atrous.errors import ConfigError
+
+CONF = Path(__file__).parents[2] / "conf" / "data"
+
+
+@pytest.fixture(scope="module")
+def overrides(tmp_path_factory):
+    """What each data set needs to be small and present."""
+    camvid = write_camvid(tmp_path_factory.mktemp("camvid"), splits={"train": 5, "val": 2, "test": 2}, size=(48, 64))
+    own = write_folder(tmp_path_factory.mktemp("own"), names=[f"{number:02d}" for number in range(20)], size=(48, 64))
+    return {
+        "camvid": {"root": str(camvid)},
+        "folder": {
+            "class_names": ["ground", "cell"],
+            "images": str(own / "images"),
+            "masks": str(own / "masks"),
+            "test_fraction": 0.2,
+        },
+        "scenes": {"size": [48, 64], "train": {"length": 5}, "val": {"length": 2}, "test": {"length": 2}},
+    }
+
+
+def load(name, changes):
+    OmegaConf.register_new_resolver("len", len, replace=True)
+    root = {"seed": 0, "paths": {"data": "data"}, "data": OmegaConf.load(CONF / f"{name}.yaml")}
+    small = {"batch_size": 4, "num_workers": 0, "train_transform": {"crop_size": [32, 40]}}
+    config = OmegaConf.merge(root, {"data": small}, {"data": changes})
+    return OmegaConf.to_container(config, resolve=True)["data"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("*.yaml")))
+def test_every_data_config(name, overrides):
+    settings = load(name, overrides[name])
+    data = instantiate(settings, _convert_="all")
+    data.check()
+    assert data.class_info.num_classes == settings["num_classes"]
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape == (4, 3, 32, 40)
+    allowed = {*range(settings["num_classes"]), data.class_info.ignore_index}
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        for batch in loader:
+            assert set(batch["mask"].unique().tolist()) <= allowed
+            assert batch["image"].shape[-2:] == batch["mask"].shape[-2:]
+            assert abs(batch["image"].mean()) < 3
+
+
+def test_a_setting_that_the_dataset_does_not_know(overrides):
+    settings = load("camvid", {**overrides["camvid"], "rot": "x"})
+    with pytest.raises(Exception, match="unexpected keyword argument 'rot'; expected the settings of CamVid") as error:
+        instantiate(settings, _convert_="all")
+    assert isinstance(error.value.__cause__, ConfigError)
