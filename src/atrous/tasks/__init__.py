@@ -1,0 +1,1 @@
+"""LightningModules: they train and score the parts they are given, and contain no architecture."""

@@ -1,0 +1,81 @@
+"""Batch norm over the batches of all processes, on GPUs and on CPUs."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch.distributed
+import torch.distributed.nn.functional as dist_nn
+from lightning.pytorch.plugins import LayerSync
+from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class SyncBatchNorm(LayerSync):
+    """Replaces what `Trainer(sync_batchnorm=True)` does, which loses the activation in timm's `BatchNormAct2d`.
+
+    On GPUs torch's own synchronised batch norm, which exists there alone; on CPUs the same sums over gloo, so that a
+    run of several processes can be checked on any machine.
+
+    Args:
+        cpu: Whether the processes compute on CPUs.
+    """
+
+    def __init__(self, *, cpu: bool) -> None:
+        self.cpu = cpu
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        if not self.cpu:
+            converted: nn.Module = convert_sync_batchnorm(model)
+            return converted
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.__class__ = _synced(type(module))
+        return model
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        """Brings plain layers back on CPUs; on GPUs a synchronised layer outside a process group is a plain one."""
+        for module in model.modules():
+            if isinstance(module, _Synced):
+                module.__class__ = type(module).__mro__[2]
+        return model
+
+
+class _Synced:
+    """Mixed in before a batch norm class."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        if not self.training:
+            output: Tensor = super().forward(x)  # type: ignore[misc]
+            return output
+        dims = [d for d in range(x.ndim) if d != 1]
+        wide = x.float()
+        count = torch.tensor([x.numel() / x.shape[1]], device=x.device)
+        sums = _sum_over_processes(torch.cat([wide.sum(dims), count]))
+        count = sums[-1].detach()
+        shape = [1, -1, *([1] * (x.ndim - 2))]
+        mean = sums[:-1] / count  # (C,)
+        centred = wide - mean.view(shape)
+        variance = _sum_over_processes(centred.square().sum(dims)) / count  # (C,)
+        output = centred * (variance + self.eps).rsqrt().view(shape)
+        if self.affine:
+            output = output * self.weight.view(shape) + self.bias.view(shape)
+        if self.track_running_stats:
+            self.num_batches_tracked.add_(1)
+            rate = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean.detach(), rate)
+            self.running_var.lerp_(variance.detach() * count / (count - 1), rate)
+        output = output.to(x.dtype)
+        if isinstance(self, BatchNormAct2d):
+            output = self.act(self.drop(output))
+        return output
+
+
+def _synced(plain: type[_BatchNorm]) -> type[_BatchNorm]:
+    return type(f"Synced{plain.__name__}", (_Synced, plain), {})
+
+
+def _sum_over_processes(part: Tensor) -> Tensor:
+    """The differentiable sum."""
+    return cast(Tensor, dist_nn.all_reduce(part))  # type: ignore[no-untyped-call]
