@@ -197,3 +197,13 @@ def test_nets_that_cannot_be_dilated(net, message):
 def test_output_stride_must_be_a_power_of_two():
     with pytest.raises(ConfigError, match="output stride 12 is not a power of two; use 8, 16 or 32"):
         dilate(nn.Conv2d(3, 3, 1), 12)
+
+
+@pytest.mark.parametrize(("output_stride", "rates"), [(16, [1, 1, 2, 2]), (8, [2, 2, 4, 4])])
+def test_strided_layers_at_the_new_rate(output_stride, rates):
+    """As torchvision's ResNet-18 with `replace_strides_with_dilation` of segmentation-models-pytorch."""
+    net = timm.create_model("resnet18", features_only=True)
+    dilate(net, output_stride, dilate_strided=True)
+    convs = [block.conv1 for block in net.layer3] + [block.conv1 for block in net.layer4]
+    assert [conv.dilation[0] for conv in convs] == rates
+    assert [x.shape[-1] for x in net(torch.zeros(1, 3, 64, 64))][-1] == 64 // output_stride

@@ -102,3 +102,20 @@ def test_encoder_that_was_built_otherwise_than_its_model_says(output_stride, mul
         ConfigError, match=r"'resnet18' was built with output_stride=16, multi_grid=None; let the encoder follow"
     ):
         encoder.expect(output_stride, multi_grid)
+
+
+def test_first_maps_only():
+    whole, part = Encoder(name="resnet18").eval(), Encoder(name="resnet18", depth=3, output_stride=8).eval()
+    part.load_state_dict(whole.state_dict(), strict=False)
+    assert (part.strides, part.channels) == (whole.strides[:3], whole.channels[:3])
+    assert not [key for key in part.state_dict() if "layer3" in key]
+    images = torch.randn(1, 3, 65, 97)
+    with torch.no_grad():
+        for ours, theirs in zip(part(images), whole(images), strict=False):
+            torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_vision_transformer_in_place_of_a_cnn(output_stride):
+    with pytest.raises(ConfigError, match=r"has all its maps at stride 16, .*choose a CNN .*or model=segmenter or"):
+        Encoder(name="vit_tiny_patch16_224", output_stride=output_stride)

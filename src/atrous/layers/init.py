@@ -14,6 +14,14 @@ def truncated_normal_(conv: nn.Conv2d, std: float) -> nn.Conv2d:
     return conv
 
 
+def gaussian_(conv: nn.Conv2d, std: float = 0.01) -> nn.Conv2d:
+    """Starts a convolution as Caffe's nets start their scores: weights Gaussian with this deviation, bias zero."""
+    nn.init.normal_(conv.weight, std=std)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
 def bilinear_(weight: Tensor) -> Tensor:
     """Fills the kernel of a transposed convolution in place so that it interpolates bilinearly.
 
