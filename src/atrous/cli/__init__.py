@@ -1,0 +1,1 @@
+"""The commands of atrous: `train`, `evaluate`, `predict`. Nobody else imports this package."""

@@ -1,0 +1,250 @@
+"""From a resolved config to objects. Importing this module imports torch and Lightning."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
+from numpy.typing import NDArray
+from torch import nn
+
+from atrous.cli.checkpoint import with_overrides
+from atrous.cli.checks import check_config
+from atrous.cli.trust import check_targets
+from atrous.data.datamodule import SegmentationDataModule
+from atrous.errors import CheckpointError, ConfigError
+from atrous.models.adapter import adapt
+from atrous.models.pretrained import load_pretrained
+from atrous.tasks.semantic import SemanticScorer, SemanticTask
+from atrous.tasks.sync_batchnorm import SyncBatchNorm
+from atrous.types import ClassInfo
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A checkpoint brought back to life for scoring or predicting."""
+
+    config: dict[str, Any]
+    class_info: ClassInfo
+    scorer: SemanticScorer
+    source: Path
+
+    def normalise(self, image: NDArray[np.uint8]) -> torch.Tensor:
+        """uint8 (H, W, 3) -> float32 (3, H, W), as the images of its evaluation."""
+        transform = instantiate(self.config["data"]["eval_transform"], _convert_="all")
+        normalised: torch.Tensor = transform.normalise(image)
+        return normalised
+
+
+def quiet_lightning() -> None:
+    """Leaves the terminal to our own messages: silences Lightning's tips and the warnings that don't apply to us."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings(
+        "ignore", message=".*isinstance\\(treespec, LeafSpec\\).*"
+    )  # Lightning's own, on torch 2.15
+    for message in (
+        ".*does not have many workers.*",  # our default is chosen from the cores
+        ".*exists and is not empty.*",  # the run folder is the logger's folder
+        ".*The dirpath has changed from.*",  # a resumed run has a folder of its own
+        ".*The number of training batches.*smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", message=message, module="lightning.*")
+
+
+def build_datamodule(config: dict[str, Any]) -> SegmentationDataModule:
+    datamodule: SegmentationDataModule = instantiate(config["data"], _convert_="all")
+    return datamodule
+
+
+def build_model(config: dict[str, Any]) -> nn.Module:
+    """The network under our model contract, whoever wrote it."""
+    return adapt(instantiate(config["model"], _convert_="all"))
+
+
+def build_task(config: dict[str, Any], class_info: ClassInfo) -> SemanticTask:
+    """The LightningModule with its model, loss, optimizer and scheduler."""
+    parts = {name: instantiate(config[name], _convert_="all") for name in ("loss", "optimizer", "scheduler")}
+    model = build_model(config)
+    if config["weights"] is not None:
+        load_pretrained(model, config["weights"], reset_head=config["reset_head"])
+    make_task = instantiate(config["task"], _partial_=True, _convert_="all")
+    task: SemanticTask = make_task(model=model, **parts, class_info=class_info, config=config)
+    return task
+
+
+def build_trainer(
+    config: dict[str, Any], *, callbacks: list[pl.Callback], loggers: list[Logger], folder: Path
+) -> pl.Trainer:
+    """The Trainer on the device that `config["trainer"]` asks for.
+
+    Raises:
+        ConfigError: If a GPU is asked for and there is none.
+    """
+    options = config["trainer"]
+    if options["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            f"trainer.accelerator={options['accelerator']}, but PyTorch {torch.__version__} finds no GPU here. "
+            "Use trainer=cpu, or install a driver and a torch build that fit each other (see `nvidia-smi`)."
+        )
+    options = {**options, "devices": device_count(options)}
+    plugins = []
+    if options.pop("sync_batchnorm") and options["devices"] * options["num_nodes"] > 1:
+        plugins.append(SyncBatchNorm(cpu=options["accelerator"] == "cpu"))
+    make_trainer = instantiate(options, _partial_=True, _convert_="all")
+    trainer: pl.Trainer = make_trainer(
+        callbacks=callbacks, logger=loggers, plugins=plugins, default_root_dir=str(folder)
+    )
+    return trainer
+
+
+def device_count(trainer: dict[str, Any]) -> int:
+    """How many devices of this machine `trainer.devices` means."""
+    devices = trainer["devices"]
+    if isinstance(devices, list):
+        return len(devices)
+    if devices in ("auto", -1, "-1"):
+        return max(1, torch.cuda.device_count()) if trainer["accelerator"] != "cpu" else 1
+    if not isinstance(devices, int) or devices < 1:
+        raise ConfigError(f"trainer.devices={devices} is impossible; give a number from 1 on, or auto.")
+    return devices
+
+
+def build_loggers(config: dict[str, Any]) -> list[Logger]:
+    """The loggers of the config; W&B goes offline where nobody is logged in."""
+    loggers: list[Logger] = []
+    for options in config["logger"].values():
+        if options["_target_"].endswith("WandbLogger"):
+            offline = options["offline"]
+            options = {**options, "offline": not wandb_login() if offline is None else offline}
+            loggers.append(instantiate(options, _partial_=True, _convert_="all")(config=config))
+        else:
+            loggers.append(instantiate(options, _convert_="all"))
+    return loggers
+
+
+def wandb_login() -> bool:
+    """Whether this machine has a W&B API key, in the environment or where `wandb login` puts it."""
+    if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
+        return False
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    return path.is_file() and "wandb" in path.read_text(errors="replace")
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint as plain tensors and containers; nothing in it can run code.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or holds more than data.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"no checkpoint at {path}. A run keeps them in its folder as checkpoints/best.ckpt and last.ckpt."
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
+        raise CheckpointError(
+            f"{path} can't be read as a checkpoint: {str(error).splitlines()[0]} "
+            "It is damaged, or holds code rather than weights, which is never run."
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path} holds no `state_dict`; expected a checkpoint that `atrous train` wrote.")
+    return checkpoint
+
+
+def restore(path: Path, settings: dict[str, Any], overrides: list[str]) -> Restored:
+    """Rebuilds the network of a checkpoint from the config inside it and loads its weights.
+
+    Args:
+        path: A checkpoint that `train` wrote.
+        settings: The command's own settings; `trusted` and `accelerator` are read.
+        overrides: Changes to the checkpoint's config, as on `train`'s command line.
+
+    Raises:
+        CheckpointError: If the file, its config or its weights won't do.
+        ConfigError: If an override is impossible.
+    """
+    checkpoint = load_checkpoint(path)
+    for key in ("config", "class_info"):
+        if key not in checkpoint:
+            raise CheckpointError(f"{path} holds no `{key}`; expected a checkpoint that `atrous train` wrote.")
+    config = with_overrides(copy.deepcopy(checkpoint["config"]), overrides)
+    for part in ("model", "data"):
+        check_targets(config[part], settings["trusted"], f"the checkpoint {path}")
+    check_config(config)
+    one_device = {"devices": 1, "num_nodes": 1, "strategy": "auto", "sync_batchnorm": False, "_target_": TRAINER}
+    config["trainer"] |= {
+        "accelerator": accelerator(settings["accelerator"], config["trainer"]["accelerator"]),
+        **one_device,
+    }
+    class_info = ClassInfo(**checkpoint["class_info"])
+    scorer = SemanticScorer(
+        model=build_model(config), class_info=class_info, channels_last=config["task"]["channels_last"]
+    )
+    prefix = "model."
+    weights = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
+    load_weights(scorer, weights, path)
+    return Restored(config, class_info, scorer, path)
+
+
+TRAINER = "lightning.pytorch.Trainer"
+
+
+def accelerator(asked: str | None, trained_on: str) -> str:
+    """The accelerator to use: the one asked for, else the one of the run, else whatever there is."""
+    if asked is not None:
+        return asked
+    return "auto" if trained_on in ("gpu", "cuda") and not torch.cuda.is_available() else trained_on
+
+
+def check_classes(restored: Restored, data: ClassInfo) -> None:
+    """Raises CheckpointError where the data's classes are not those that the checkpoint was trained for."""
+    if restored.class_info.names != data.names:
+        raise CheckpointError(
+            f"{restored.source} was trained for {restored.class_info.num_classes} classes "
+            f"({', '.join(restored.class_info.names[:5])}, ...), the data has {data.num_classes} "
+            f"({', '.join(data.names[:5])}, ...). Evaluate on data with the same classes in the same order."
+        )
+
+
+def load_weights(task: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Loads `state` into `task`, every key and shape equal.
+
+    Raises:
+        CheckpointError: Naming the first keys that don't fit.
+    """
+    own = task.state_dict()
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    shapes = [
+        f"{key}: {tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the model"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if missing or unexpected or shapes:
+        told = [
+            f"{len(keys)} {what}, such as {keys[0]}"
+            for what, keys in (
+                ("missing in the file", missing),
+                ("unknown to the model", unexpected),
+                ("of another shape", shapes),
+            )
+            if keys
+        ]
+        raise CheckpointError(
+            f"{path} is of another model or number of classes: {'; '.join(told)}. "
+            "Use the model and data settings of its run, which are in the config.yaml of its run folder."
+        )
+    task.load_state_dict(state)

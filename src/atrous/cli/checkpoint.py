@@ -1,0 +1,68 @@
+"""A command that works on a checkpoint: its own settings, and changes to the config that the checkpoint carries."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from atrous.cli.app import CONF_DIR, resolved
+from atrous.errors import ConfigError
+
+
+def own_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Splits `argv` into the settings of `conf/<command>.yaml` and the overrides meant for the checkpoint's config.
+
+    Prints the yaml and leaves where help is asked for.
+    """
+    yaml = CONF_DIR / f"{command}.yaml"
+    if set(argv) & {"-h", "--help"}:
+        print(yaml.read_text(), end="")
+        sys.exit(0)
+    keys = set(OmegaConf.load(yaml))
+    own = [argument for argument in argv if _key(argument) in keys]
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        settings = resolved(compose(command, overrides=own))
+    return settings, [argument for argument in argv if argument not in own]
+
+
+def with_overrides(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """The checkpoint's config with `overrides` applied, each `key=value` as on `train`'s command line.
+
+    `data=NAME` and the like replace a whole group by the one in `conf/`.
+
+    Raises:
+        ConfigError: If a key is not in the config.
+    """
+    cfg = OmegaConf.create(config)
+    OmegaConf.set_struct(cfg, True)
+    for override in OverridesParser.create().parse_overrides(overrides):
+        key, value = override.key_or_group, override.value()
+        if isinstance(value, str) and "." not in key and (CONF_DIR / key).is_dir():
+            with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+                group = compose("train", overrides=[f"{key}={value}"])
+            with open_dict(cfg):
+                cfg[key] = _resolve_group(group, key)
+            continue
+        if OmegaConf.select(cfg, key, throw_on_missing=False, default=_ABSENT) is _ABSENT:
+            parent = OmegaConf.select(cfg, key.rpartition(".")[0]) if "." in key else cfg
+            choices = ", ".join(map(str, parent)) if isinstance(parent, DictConfig) else "nothing"
+            raise ConfigError(f"no key {key!r} in the checkpoint's config; beside it there are: {choices}.")
+        OmegaConf.update(cfg, key, value)
+    return resolved(cfg)
+
+
+_ABSENT = object()
+
+
+def _key(argument: str) -> str:
+    return argument.partition("=")[0].lstrip("+").partition(".")[0]
+
+
+def _resolve_group(composed: DictConfig, key: str) -> Any:
+    """One group of a composed config as plain values; the rest of it may need a run, which there is none of."""
+    return OmegaConf.to_container(composed[key], resolve=True)

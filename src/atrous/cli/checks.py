@@ -1,0 +1,37 @@
+"""Checks on a composed config that need no torch, so that a mistake is told within a second or two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atrous.encoders.catalog import check_encoder
+from atrous.errors import ConfigError
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Refuses settings that can't work, before anything heavy is imported.
+
+    Args:
+        config: The resolved config.
+
+    Raises:
+        ConfigError: Naming the key, its value, what is possible, and the remedy.
+    """
+    model = config["model"]
+    stride = model.get("output_stride")
+    encoder = model.get("encoder")
+    if isinstance(encoder, dict) and "name" in encoder:
+        check_encoder(encoder["name"], encoder.get("output_stride", 32))
+    elif stride is not None and (not isinstance(stride, int) or stride < 1):
+        raise ConfigError(f"model.output_stride={stride} is impossible; give a power of two such as 8, 16 or 32.")
+    rates = model.get("dilations")
+    if rates is not None and (
+        not isinstance(rates, list) or not rates or any(not isinstance(rate, int) or rate < 1 for rate in rates)
+    ):
+        raise ConfigError(
+            f"model.dilations={rates} is impossible; give whole numbers from 1 on, such as 'model.dilations=[6,12,18]'."
+        )
+    for key in ("batch_size", "eval_batch_size"):
+        size = config["data"].get(key, 1)
+        if not isinstance(size, int) or size < 1:
+            raise ConfigError(f"data.{key}={size} is impossible; give a whole number from 1 on.")

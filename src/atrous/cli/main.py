@@ -1,0 +1,28 @@
+"""Finds the module of a command and runs it. Imports only what the command needs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS = {
+    "train": "train a network; also `python train.py`",
+    "evaluate": "score a checkpoint on a split",
+    "predict": "label images: a file, a folder or a glob",
+}
+
+
+def main() -> None:
+    """The console script `atrous` and `python -m atrous`: `atrous <command> [arguments]`."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command in COMMANDS:
+        module = importlib.import_module(f"atrous.cli.{command}")
+        module.main(sys.argv[2:])
+        return
+    lines = ["usage: atrous <command> [arguments]      (atrous <command> --help tells more)", ""]
+    lines += [f"  {name:<10}{what}" for name, what in COMMANDS.items()]
+    if command in ("", "-h", "--help"):
+        print("\n".join(lines))
+        return
+    print("\n".join([f"atrous: no command {command!r}", *lines]), file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,131 @@
+"""`predict`: label images with a checkpoint."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from atrous.cli.app import errors_as_messages, prepare
+from atrous.cli.checkpoint import own_settings
+from atrous.errors import ConfigError, DataError
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """`atrous predict ckpt=... images=... [key=value ...]`; see conf/predict.yaml."""
+    prepare()
+    with errors_as_messages():
+        settings, overrides = own_settings("predict", sys.argv[1:] if argv is None else argv)
+        run(settings, overrides)
+
+
+def run(settings: dict[str, Any], overrides: list[str]) -> list[Path]:
+    """Returns the label PNGs that it wrote."""
+    jobs = output_names(find_images(str(settings["images"])))
+    out = Path(settings["out"])
+    kinds = ["labels"] + [
+        kind for kind, key in (("overlays", "overlay"), ("probabilities", "probabilities")) if settings[key]
+    ]
+    refuse_overwriting(jobs, out, kinds)
+
+    import lightning.pytorch as pl
+    import numpy as np
+    import torch
+    from rich.console import Console
+    from rich.progress import track
+
+    from atrous.cli import build
+    from atrous.cli.images import overlay, save_image
+    from atrous.cli.record import write_arrays
+    from atrous.data.files import read_image
+    from atrous.inference.labels import probabilities
+
+    build.quiet_lightning()
+    restored = build.restore(Path(settings["ckpt"]), settings, overrides)
+    info = restored.class_info
+    trainer = build.build_trainer(restored.config, callbacks=[], loggers=[], folder=out)
+    device = trainer.strategy.root_device
+    scorer: pl.LightningModule = restored.scorer.to(device).eval()
+    for kind in kinds:
+        (out / kind).mkdir(parents=True, exist_ok=True)
+    written = []
+    depth = np.uint8 if info.num_classes <= 256 else np.uint16
+    for path, name in track(jobs.items(), description="labelling", console=Console(), disable=not sys.stdout.isatty()):
+        image = read_image(path)
+        height, width = image.shape[:2]
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            output = scorer(restored.normalise(image)[None].to(device))
+        scores = probabilities(output.logits, (height, width))[0]
+        mask = scores.argmax(0).cpu().numpy().astype(depth)
+        written.append(out / "labels" / f"{name}.png")
+        for kind in kinds:
+            (out / kind / name).parent.mkdir(parents=True, exist_ok=True)
+        save_image(written[-1], mask)
+        if settings["overlay"]:
+            save_image(out / "overlays" / f"{name}.png", overlay(image, mask, info))
+        if settings["probabilities"]:
+            write_arrays(out / "probabilities" / f"{name}.npz", probabilities=scores.cpu().numpy().astype(np.float16))
+    print(f"{len(written)} image{'s' * (len(written) != 1)} labelled, written to {out}: {', '.join(kinds)}")
+    print("label values: " + ", ".join(f"{index} {name}" for index, name in enumerate(info.names)))
+    return written
+
+
+def find_images(images: str) -> dict[Path, Path]:
+    """The images that a file, folder or glob names -> their paths relative to what was named, in name order.
+
+    Raises:
+        DataError: If there are none.
+    """
+    from atrous.data.files import IMAGE_SUFFIXES
+
+    path = Path(images)
+    if path.is_file():
+        return {path: Path(path.name)}
+    if path.is_dir():
+        found = {
+            file: file.relative_to(path) for file in sorted(path.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES
+        }
+        where = f"folder {images} and its subfolders"
+    else:
+        files = map(Path, sorted(glob.glob(images, recursive=True)))  # noqa: PTH207 (an absolute pattern)
+        found = {file: Path(file.name) for file in files if file.is_file()}
+        where = f"files that match {images!r}"
+    if not found:
+        raise DataError(
+            f"no images: there are none among the {where}. Give a file, a folder or a quoted glob; read are {', '.join(sorted(IMAGE_SUFFIXES))}."
+        )
+    return found
+
+
+def output_names(images: dict[Path, Path]) -> dict[Path, str]:
+    """The name of each image's results without suffix; where two images differ in the suffix alone, with it.
+
+    Raises:
+        ConfigError: If two images would still share a name.
+    """
+    stems = Counter(str(name.with_suffix("")) for name in images.values())
+    names = {
+        path: str(name if stems[str(name.with_suffix(""))] > 1 else name.with_suffix(""))
+        for path, name in images.items()
+    }
+    shared = [name for name, count in Counter(names.values()).items() if count > 1]
+    if shared:
+        raise ConfigError(
+            f"several images are called {shared[0]}; their results would overwrite each other. Predict one folder at a time."
+        )
+    return names
+
+
+def refuse_overwriting(jobs: dict[Path, str], out: Path, kinds: list[str]) -> None:
+    """Raises ConfigError where a result would be written over an input image."""
+    inputs = {path.resolve() for path in jobs}
+    for kind in kinds:
+        for name in jobs.values():
+            target = (out / kind / f"{name}.png").resolve()
+            if target in inputs:
+                raise ConfigError(
+                    f"the result {target} would overwrite an input image. Choose another folder with out=..."
+                )

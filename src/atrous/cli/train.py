@@ -1,0 +1,150 @@
+"""`train`: fit a network, score its best checkpoint, leave a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from atrous.cli.app import error_message, resolved, run_hydra
+from atrous.cli.checks import check_config
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """`python train.py` and `atrous train`; `argv` None means the process's own arguments."""
+    run_hydra(job, "train", argv)
+
+
+def job(cfg: DictConfig) -> float:
+    """One run of the (multi)run; returns its mIoU, which sweepers read."""
+    config = resolved(cfg)
+    check_config(config)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    from atrous.cli.launch import is_launched, launch, process_count  # imports torch
+
+    if process_count(config["trainer"]) > 1 and not is_launched():
+        return launch(config, folder)
+    return run(config, folder)
+
+
+def run(config: dict[str, Any], folder: Path) -> float:
+    """Trains in this process, as one of several where a launcher has said so. Returns the mIoU."""
+    from atrous.cli.build import build_loggers, quiet_lightning
+    from atrous.cli.launch import is_main_process
+    from atrous.cli.record import RunRecord, now
+
+    quiet_lightning()
+    record = RunRecord(folder, config) if is_main_process() else None
+    loggers = build_loggers(config) if record else []
+    try:
+        score = _fit_and_score(config, folder, loggers, record)
+    except BaseException as error:
+        if record:
+            message = error_message(error) or f"{type(error).__name__}: {error}"
+            record.update(status="failed", error=message, ended=now())
+        _finish(loggers, exit_code=1)
+        raise
+    _finish(loggers, exit_code=0)
+    return score
+
+
+def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], record: Any) -> float:
+    import time
+
+    import lightning.pytorch as pl
+    from hydra.utils import instantiate
+    from rich.console import Console
+
+    from atrous.cli import build, evaluation, wandb_report
+    from atrous.cli.cost import cost
+    from atrous.cli.record import now
+
+    console = Console()
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    datamodule = build.build_datamodule(config)
+    datamodule.check()
+    task = build.build_task(config, datamodule.class_info)
+    callbacks = [instantiate(options, _convert_="all") for options in config["callbacks"].values()]
+    trainer = build.build_trainer(config, callbacks=callbacks, loggers=loggers, folder=folder)
+    resume = config["ckpt_path"]
+    if resume is not None:
+        build.load_weights(task, build.load_checkpoint(Path(resume))["state_dict"], Path(resume))
+    if record:
+        _say_what_starts(console, config, trainer, task, datamodule, folder)
+
+    started = time.monotonic()
+    trainer.fit(task, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    seconds = time.monotonic() - started
+
+    best = Path(trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    build.load_weights(task, build.load_checkpoint(best)["state_dict"], best)
+    precision = str(config["trainer"]["precision"])
+    scored = evaluation.evaluate(trainer, task, datamodule, config["eval_split"], precision=precision)
+    if record:
+        evaluation.write_evaluation(folder, scored)
+        samples = evaluation.write_samples(folder / "samples", task, datamodule, config["eval_split"])
+        costs = cost(task, datamodule, config["eval_split"])
+        record.update(
+            status="finished",
+            ended=now(),
+            **scored.as_json(),
+            best_checkpoint=str(best.relative_to(folder)),
+            epochs=trainer.current_epoch,
+            steps=trainer.global_step,
+            cost={**costs, "train_seconds": seconds},
+        )
+        wandb_report.log(loggers, scored, samples)
+        evaluation.show_evaluation(console, scored)
+        _say_what_next(console, folder, best, seconds)
+    return scored.scores["miou"]
+
+
+def _say_what_starts(
+    console: Any, config: dict[str, Any], trainer: Any, task: Any, datamodule: Any, folder: Path
+) -> None:
+    encoder = config["model"].get("encoder") or {}
+    network = config["model"]["_target_"].rpartition(".")[2]
+    if "name" in encoder:
+        network += f" ({encoder['name']}, {encoder.get('weights') or 'from scratch'})"
+    parameters = sum(p.numel() for p in task.model.parameters()) / 1e6
+    device = f"{trainer.world_size} x {trainer.strategy.root_device.type}, precision {config['trainer']['precision']}"
+    sizes = ", ".join(f"{len(datamodule.dataset(split))} {split}" for split in ("train", "val"))
+    console.print(
+        f"[bold]{network}[/], {parameters:.1f} M parameters, on {device}\n"
+        f"{task.class_info.num_classes} classes; images: {sizes}; batch size {datamodule.batch_size}\n"
+        f"run folder: {_short(folder)}\n",
+        soft_wrap=True,
+    )
+
+
+def _say_what_next(console: Any, folder: Path, best: Path, seconds: float) -> None:
+    minutes, rest = divmod(round(seconds), 60)
+    console.print(
+        f"\ntrained for {minutes} min {rest} s; the run folder is [bold]{_short(folder)}[/]\n"
+        f"  look       {_short(folder / 'samples')}: image | truth | prediction\n"
+        f"  predict    python -m atrous predict ckpt={_short(best)} images=FOLDER\n"
+        f"  evaluate   python -m atrous evaluate ckpt={_short(best)}\n"
+        "  ablate     python train.py -m model.output_stride=8,16 seed=0,1,2\n"
+        "  real data  python train.py model=deeplabv3plus data=camvid data.root=FOLDER",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _short(path: Path) -> Path:
+    """Relative to the current folder where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _finish(loggers: list[Any], *, exit_code: int) -> None:
+    """Closes the W&B run with its outcome; an open one would swallow the next job of a multirun."""
+    for logger in loggers:
+        if hasattr(logger, "finalize"):
+            logger.finalize("success" if exit_code == 0 else "failed")
+        if type(logger).__name__ == "WandbLogger":
+            import wandb
+
+            wandb.finish(exit_code=exit_code)
