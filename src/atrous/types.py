@@ -40,9 +40,13 @@ class ClassInfo:
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"class names repeat: {self.names}")
         if len(self.palette) != len(self.names):
-            raise ValueError(f"{len(self.names)} class names but {len(self.palette)} palette colours; give one colour per class")
+            raise ValueError(
+                f"{len(self.names)} class names but {len(self.palette)} palette colours; give one colour per class"
+            )
         if 0 <= self.ignore_index < len(self.names):
-            raise ValueError(f"ignore_index {self.ignore_index} is the class {self.names[self.ignore_index]!r}; choose one outside 0 to {len(self.names) - 1}")
+            raise ValueError(
+                f"ignore_index {self.ignore_index} is the class {self.names[self.ignore_index]!r}; choose one outside 0 to {len(self.names) - 1}"
+            )
 
     @property
     def num_classes(self) -> int:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from atrous.data import quick_check
-from atrous.data.quick_check import InMemory, check
+from atrous.data.quick_check import InMemory, check, fingerprint
+from atrous.data.scenes import Scenes
 from atrous.errors import ConfigError, DataError
 from atrous.types import ClassInfo, RawSample
 
@@ -85,3 +86,14 @@ def test_more_than_the_memory(monkeypatch):
     with pytest.raises(ConfigError, match=r"would keep 22 images in 0.0 GiB, more than half.*Set data.cache=false"):
         InMemory(dataset)
     assert dataset.reads == [0]
+
+
+def test_a_fingerprint_tells_data_apart():
+    first, same = (Scenes(split="val", length=5, size=(32, 32), seed=0, context_distance=1) for _ in range(2))
+    others = [
+        Scenes(split="train", length=5, size=(32, 32), seed=0, context_distance=1),
+        Scenes(split="val", length=6, size=(32, 32), seed=0, context_distance=1),
+        Scenes(split="val", length=5, size=(32, 32), seed=1, context_distance=1),
+    ]
+    assert fingerprint(first) == fingerprint(same)
+    assert len({fingerprint(first), *map(fingerprint, others)}) == 4

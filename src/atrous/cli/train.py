@@ -61,11 +61,17 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
     from atrous.cli import build, evaluation, wandb_report
     from atrous.cli.cost import cost
     from atrous.cli.record import now
+    from atrous.data.quick_check import fingerprint
 
     console = Console()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     datamodule = build.build_datamodule(config)
     datamodule.check()
+    if record:
+        prints = {
+            split: fingerprint(datamodule.dataset(split)) for split in sorted({"train", "val", config["eval_split"]})
+        }
+        record.update(provenance={**record.content["provenance"], "data": prints})
     task = build.build_task(config, datamodule.class_info)
     callbacks = [instantiate(options, _convert_="all") for options in config["callbacks"].values()]
     trainer = build.build_trainer(config, callbacks=callbacks, loggers=loggers, folder=folder)

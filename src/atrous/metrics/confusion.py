@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-# Pixels counted at a time on a CPU. The intermediate results stay in its cache, and torch does not spread work of this
-# size over threads, which wait for each other for long where data loading keeps the cores busy.
-_CPU_CHUNK = 2**15
+# Pixels counted at a time on a CPU: few enough for the intermediate results to stay in its caches.
+_CPU_CHUNK = 2**18
 
 
 class ConfusionMatrix(Metric):
@@ -65,15 +66,25 @@ def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int, ignor
     dtype = torch.int16 if bins <= torch.iinfo(torch.int16).max else torch.int64
     chunk = _CPU_CHUNK if target.device.type == "cpu" else max(target.numel(), 1)
 
-    table = torch.zeros(bins, dtype=torch.int64, device=target.device)
-    for predicted, true in zip(
-        torch.split(prediction.flatten(), chunk), torch.split(target.flatten(), chunk), strict=True
-    ):
-        column = _checked("prediction", predicted, 0, num_classes - 1, classes).to(dtype)
-        row = _checked("target", true, first, last, expected).to(dtype)
-        if first:
-            row = row - first
-        table += torch.bincount(torch.add(column, row, alpha=num_classes), minlength=bins)
+    def count(pixels: tuple[Tensor, Tensor]) -> Tensor:
+        table = torch.zeros(bins, dtype=torch.int64, device=target.device)
+        for predicted, true in zip(*(torch.split(part, chunk) for part in pixels), strict=True):
+            column = _checked("prediction", predicted, 0, num_classes - 1, classes).to(dtype)
+            row = _checked("target", true, first, last, expected).to(dtype)
+            if first:
+                row = row - first
+            table += torch.bincount(torch.add(column, row, alpha=num_classes), minlength=bins)
+        return table
+
+    flat = (prediction.flatten(), target.flatten())
+    threads = min(torch.get_num_threads(), target.numel() // chunk) if target.device.type == "cpu" else 1
+    if threads > 1:  # a share of the pixels each: bincount itself uses one thread, and lets others run meanwhile
+        share = -(-target.numel() // threads)
+        with ThreadPoolExecutor(threads) as pool:
+            tables = pool.map(count, zip(*(torch.split(part, share) for part in flat), strict=True))
+            table = torch.stack(list(tables)).sum(0)
+    else:
+        table = count(flat)
 
     rows = table.view(-1, num_classes)  # one for each target value from first to last
     confusion = rows[-first : num_classes - first].clone()
