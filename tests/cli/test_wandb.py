@@ -65,7 +65,8 @@ def test_each_job_is_one_run_with_all_it_should_hold(offline, tiny, tmp_path):
         assert run["config"]["model"]["output_stride"] == 16
         logged = set().union(*run["history"])
         assert {"train/loss", "val/miou", "val/iou/road", "lr"} <= logged
-        assert {"final/per_class", "final/confusion", "final/samples"} <= logged
+        for media in ("final/per_class", "final/confusion", "final/samples"):  # their keys go on, as in .../_type
+            assert any(key.startswith(media) for key in logged), media
         assert "final/miou" in run["summary"]
 
 
