@@ -1,1 +1,1 @@
-"""What happens around training: the progress display, the guard against a loss that is not finite, W&B media."""
+"""What happens around training: the progress display, the guard against a loss that is not finite."""
