@@ -64,7 +64,7 @@ def hidden_layers(
         name: timm's name of the classifier. One without hidden layers, such as ResNet, gives an empty Sequential.
         weights: As in `atrous.encoders.encoder.Encoder`; timm stores VGG's linear layers convolutionalised already.
         channels: Of both layers.
-        dropout: After each layer; 0.5 in the paper (section 4.3).
+        dropout: After each layer, as in VGG's own classifier (section 4.3).
 
     Raises:
         ConfigError: If `channels` is not the classifier's although its weights are asked for, and as `Encoder` does.

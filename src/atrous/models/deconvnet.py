@@ -30,7 +30,7 @@ class DeconvNet(nn.Module):
 
     Args:
         num_classes: Channels of the logits.
-        encoder: A VGG at output stride 32; vgg16_bn in the paper (section 3.1).
+        encoder: A VGG at output stride 32; vgg16_bn in the paper (sections 3.1 and 4.1).
         classifier: The encoder's fc6 and fc7 as convolutions, see `atrous.encoders.convolutionalise.hidden_layers`.
         upsample: How maps are enlarged before their deconvolutions, see `atrous.layers.unpool.Unpool`; unpooling in the
             paper (section 3.2.1).

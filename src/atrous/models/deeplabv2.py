@@ -41,10 +41,10 @@ class DeepLabV2(nn.Module):
         output_stride: Of the encoder; 8 in the paper (section 3.1).
         dilations: Rates of the branches: (6, 12, 18, 24) is the paper's ASPP-L, (2, 4, 8, 12) ASPP-S (section 4.1.2). None
             takes ASPP-L at output stride 8, halved at 16.
-        scales: Of the images that are scored by the same net; (1, 0.75, 0.5) with ResNet in the paper (section 3.2), (1,)
-            with VGG. The logits have the resolution of the first.
-        fc_channels: Of fc6 and fc7 in each branch; 1024 with VGG in the paper. None leaves both out, so that each branch
-            is one 3 x 3 convolution to scores, as with ResNet (section 4.1.2 and figure 7).
+        scales: Of the images that are scored by the same net; (1, 0.75, 0.5) with ResNet in the paper (section 4.1.2),
+            (1,) with VGG. The logits have the resolution of the first.
+        fc_channels: Of fc6 and fc7 in each branch (figure 7); 1024 with VGG in the paper (section 4.1.1). None leaves both
+            out, so that each branch is one 3 x 3 convolution to scores, as with ResNet in the release.
         fc_weights: Where fc6 and fc7 start from, see `atrous.encoders.convolutionalise.decimated_layers`.
         dropout: After fc6 and fc7; 0.5 in the release.
 

@@ -6,8 +6,8 @@ https://github.com/tensorflow/models/tree/master/research/deeplab ("release" bel
 
 Deviations:
 - Batch norms average with torch's momentum 0.1, not the paper's 0.0003 (section 4.1), which suits 30,000 steps and more.
-- timm's ResNets stride in the first block of a stage, the paper's in the last. Without `multi_grid`, the first block of a
-  dilated stage therefore reads at the rate of the stage before; multi_grid [1, 1, 1] gives all blocks one rate.
+- timm's ResNets stride in the first block of a stage, the paper's in the last (section 3.2). Without `multi_grid`, the first
+  block of a dilated stage therefore reads at the rate of the stage before; multi_grid [1, 1, 1] gives all blocks one rate.
 - The image's mean is taken over the whole map, also in evaluation; the release's window is the training crop.
 - The paper has no auxiliary head. `aux` adds that of torchvision, and `refine` the convolution that torchvision and
   segmentation-models-pytorch have after the ASPP, so that their weights fit.
@@ -36,9 +36,9 @@ class DeepLabV3(nn.Module):
     Args:
         num_classes: Channels of the logits.
         encoder: Built at `output_stride` and with `multi_grid`.
-        output_stride: Of the encoder: 16 in training, 8 for a denser and four times costlier map (section 4).
+        output_stride: Of the encoder: 16 in training, 8 for a map of four times as many places (sections 4.1 and 4.2).
         multi_grid: Unit rates of the three blocks of the last stage and of its copies (section 3.2.1). (1, 2, 4) is best
-            with ASPP (table 5), (1, 2, 1) in cascade (table 4). None leaves the encoder's rates as they are.
+            with ASPP (table 5), (1, 2, 1) in cascade (table 3). None leaves the encoder's rates as they are.
         cascade: Copies of the last stage in place of the ASPP: 1 to 3 for the paper's block5 to block7 (section 3.2). 0 is
             the ASPP.
         dilations: Rates of the ASPP. None takes (6, 12, 18) at output stride 16, doubled at 8 (section 3.3).

@@ -37,9 +37,9 @@ class DeepLabV3Plus(nn.Module):
     Args:
         num_classes: Channels of the logits.
         encoder: Built at `output_stride` and with `multi_grid`.
-        output_stride: Of the encoder: 16, or 8 for a denser and four times costlier map (section 3.1).
+        output_stride: Of the encoder: 16, or 8 for a denser map at more than three times the work (section 3.1, table 5).
         dilations: Rates of the ASPP. None takes (6, 12, 18) at output stride 16, doubled at 8 (DeepLabv3, section 3.3).
-        multi_grid: Unit rates of the encoder's last blocks; not used in the paper's Xception.
+        multi_grid: Unit rates of the encoder's last blocks; none in the paper's Xception (section 4.3).
         separable: Depthwise separable 3 x 3 convolutions in ASPP and decoder (section 3.1, table 5).
         aspp_channels: Of each ASPP branch (section 3.1).
         low_level_channels: That the low-level feature is reduced to (table 1).

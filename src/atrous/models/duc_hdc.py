@@ -7,7 +7,7 @@ https://github.com/TuSimple/TuSimple-DUC ("release" below), whose ResNet has a s
 
 Deviations:
 - timm's ResNets stride in the 3 x 3 convolution of a block, the release's in the 1 x 1 before.
-- The first block of res4 has rate 1 in the `bigger` schedule, as section 4.1 says; 2 in the release.
+- The first block of res4 has rate 1 in the `bigger` schedule, where the paper's cycle begins; 2 in the release.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class DUCHDC(nn.Module):
     Args:
         num_classes: Channels of the logits.
         encoder: A ResNet at output stride 8.
-        dilation_schedule: Rates of the blocks of ResNet's last two stages, res4 and res5 (section 4.1). duc: 2 and 4, as
-            DeepLab, which leaves a grid of holes. hdc: 1, 2, 3 in turn, 2 for what is left, then 3, 4, 5 ("Dilation-RF").
-            bigger: 1, 2, 5, 9 in turn, then 5, 9, 17 ("Dilation-bigger", the release). Or two lists of one rate a block.
+        dilation_schedule: Rates of the blocks of ResNet's last two stages, res4 and res5. duc: 2 and 4, as DeepLab, which
+            leaves a grid of holes. hdc: 1, 2, 3 in turn, 2 for what is left, then 3, 4, 5 ("Dilation-RF"). bigger: 1, 2, 5,
+            9 in turn, then 5, 9, 17 ("Dilation-bigger", the release). Or two lists of one rate a block.
         dilations: Rates of the 3 x 3 convolutions whose scores are summed, as in DeepLabv2; those of the release.
         upsample: duc (section 3.1), or as in `atrous.layers.upsample.Upsample`; the paper's baseline is bilinear.
-        cell: Side in pixels of what one score stands for (table 1): 1, 2, 4 or 8; 2 in the release.
+        cell: Side in pixels of what one score stands for: 1, 2, 4 or 8; 2 in the release (`cell_width`).
 
     Raises:
         ConfigError: If the encoder is no ResNet at stride 8, or a setting is impossible.

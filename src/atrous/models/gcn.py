@@ -4,7 +4,7 @@ Peng, Zhang, Yu, Luo, Sun (2017) "Large Kernel Matters: Improve Semantic Segment
 https://arxiv.org/abs/1703.02719. The authors released no code. The pipeline is figure 2's.
 
 Deviations:
-- ResNet-GCN, whose bottlenecks hold the block too (section 4.1), is not built: encoders are timm's.
+- ResNet-GCN, whose bottlenecks hold the block too, is not built: encoders are timm's.
 - The paper doesn't say how its layers start. Transposed convolutions start as bilinear interpolation, as in the FCN that it
   builds on (section 3.2), and the others by torch's default.
 """
@@ -32,7 +32,7 @@ class GCN(nn.Module):
         kernel_size: Of the blocks, odd; 3 to 15 in table 1, where 15 is best and 1 with `block="plain"` the baseline.
         block: What scores a map: "gcn" (1 x k and k x 1 in both orders), or the controls "plain" (one k x k convolution,
             table 2) and "stacked" (3 x 3 convolutions that see k x k, tables 3 and 4).
-        stack_channels: Between the convolutions of "stacked" (m in table 4). None is as many as the map has.
+        stack_channels: Between the convolutions of "stacked". None is as many as the map has.
         boundary_refinement: Whether each score map is refined (section 3.2, table 5).
         upsample: How score maps are doubled, see `atrous.layers.upsample.Upsample`; transposed in the paper.
 

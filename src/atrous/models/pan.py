@@ -7,7 +7,7 @@ The authors released no code. Where the paper is silent this follows https://git
 Deviations:
 - timm's ResNets stride in the first 3 x 3 convolution of a stage. It therefore reads at the rate of the stage before, which
   keeps pretrained weights valid; multi_grid [1, 1, 1] gives all three blocks of res5 rate 2.
-- The global pooling branch is added to the attended map, as figure 3 draws it; section 3.1 says concatenated.
+- The global pooling branch is added to the attended map, as in smp; the paper's text says concatenated.
 - Poolings round sizes up, so that images need not be large.
 - Convolutions before a batch norm have no bias, and resizing treats pixels as areas; smp has biases and aligns corners.
 """
@@ -32,12 +32,12 @@ class PAN(nn.Module):
     Args:
         num_classes: Channels of the logits.
         encoder: Built at `output_stride` and with `multi_grid`; its last four maps are used.
-        output_stride: Of the encoder, 16 in the paper (section 3.3).
+        output_stride: Of the encoder, 16 in the paper.
         multi_grid: Unit rates of the encoder's last blocks.
         decoder_channels: Of all maps after the encoder.
-        pooling: Of the pyramid: average, better in the paper (table 1), or max, as in smp.
-        gate: The nonlinearity of the mean that weighs low-level features, which the paper leaves open (section 3.2): relu
-            or sigmoid, as in smp.
+        pooling: Of the pyramid: average, or max, as in smp.
+        gate: The nonlinearity of the mean that weighs low-level features, which the paper leaves open: relu, or sigmoid,
+            as in smp.
         upsample: How a coarser map is brought to the finer one's size, see `atrous.layers.upsample.Upsample`.
 
     Raises:
@@ -94,8 +94,6 @@ class PAN(nn.Module):
 class FeaturePyramidAttention(nn.Module):
     """Weighs a map by a pyramid of its poolings, seen through 7 x 7, 5 x 5 and 3 x 3 kernels, and adds its mean.
 
-    Section 3.1, figure 3.
-
     Args:
         in_channels: Of the map.
         channels: Of the result.
@@ -143,7 +141,7 @@ class FeaturePyramidAttention(nn.Module):
 
 
 class GlobalAttentionUpsample(nn.Module):
-    """Adds the low-level map, weighed channel by channel by the high-level map's mean (section 3.2, figure 4).
+    """Adds the low-level map, weighed channel by channel by the high-level map's mean.
 
     Args:
         low_channels: Of the low-level map.

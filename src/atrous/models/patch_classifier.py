@@ -1,8 +1,8 @@
 """The naive baseline: a small CNN classifies the patch around each pixel.
 
 Ciresan, Giusti, Gambardella, Schmidhuber (2012) "Deep Neural Networks Segment Neuronal Membranes in Electron Microscopy
-Images", NIPS, https://papers.nips.cc/paper/4741, network N4 (table 1). Nonlinearity and initialisation follow the ZNN
-authors' specification of N4, https://github.com/seung-lab/znn-release/blob/master/networks/N4.spec.
+Images", NIPS, https://papers.nips.cc/paper/4741, network N4. Nonlinearity and initialisation follow the ZNN authors'
+specification of N4, https://github.com/seung-lab/znn-release/blob/master/networks/N4.spec.
 
 The convolutional form computes the same from shared maps: Giusti, Ciresan, Masci, Gambardella, Schmidhuber (2013) "Fast
 Image Scanning with Deep Max-Pooling Convolutional Neural Networks", https://arxiv.org/abs/1302.1700, there by fragments
@@ -11,7 +11,7 @@ https://arxiv.org/abs/1411.4038), which gives the same numbers.
 
 Deviations:
 - Images have three channels, and any number of classes.
-- No foveation or non-uniform sampling of the patch (section 2.2), and one network instead of an average of four.
+- No foveation or non-uniform sampling of the patch, and one network instead of an average of four.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from atrous.types import SegOutput
 class PatchClassifier(nn.Module):
     """Convolutions that are each pooled 2 x 2, then two fully connected layers; for every pixel of the image.
 
-    Patches that reach over the image's border see it mirrored (section 2).
+    Patches that reach over the image's border see it mirrored.
 
     Args:
         num_classes: Channels of the logits.
         mode: "patches" runs the network on each pixel's patch, as in the paper; "convolutional" runs it on the image, with
             equal logits and hundreds of times less work.
         patch_size: Height and width of the patch; 95 in N4.
-        kernel_sizes: Of the convolutions (table 1).
-        channels: Of the convolutions (table 1).
-        hidden_channels: Of the first fully connected layer (table 1).
+        kernel_sizes: Of the convolutions.
+        channels: Of the convolutions.
+        hidden_channels: Of the first fully connected layer.
         chunk: Patches that are classified at a time in mode "patches", which bounds the memory, also in training.
 
     Raises:

@@ -5,8 +5,9 @@ silent this follows the authors' releases, https://github.com/hszhao/PSPNet (Caf
 (PyTorch) ("releases" below), whose ResNets have a stem of three 3 x 3 convolutions, timm's `resnet50s` and `resnet101s`.
 
 Deviations:
-- timm's ResNets stride in the first 3 x 3 convolution of a stage, those of the Caffe release in the 1 x 1 before. The first
-  3 x 3 of a dilated stage therefore reads at the rate of the stage before, which keeps pretrained weights valid.
+- timm's ResNets stride in the first 3 x 3 convolution of a stage, as the Caffe release's ResNet-101; its ResNet-50 strides in
+  the 1 x 1 before. The first 3 x 3 of a dilated stage reads at the rate of the stage before here, which keeps pretrained
+  weights valid, and at its own stage's in the Caffe release.
 - Logits are left at stride 8; the task resizes them by areas, where the releases align corners of 8 k + 1 pixels. Inside the
   pyramid corners are aligned as in the releases.
 - Batch norms average with torch's momentum 0.1, as in the PyTorch release; the Caffe release's is 0.05.
@@ -42,7 +43,7 @@ class PSPNet(nn.Module):
             has an encoder of three maps and no auxiliary head.
         dropout: Before the scores, those of the auxiliary head too; 0.1 in the releases.
         aux: Whether an auxiliary head scores the last stage but one, res4b22 in the paper (section 4). Its loss weighs
-            0.4 (section 5.2).
+            0.4 (section 5.1).
 
     Raises:
         ConfigError: If the encoder was not built as the model says, or a setting is impossible.

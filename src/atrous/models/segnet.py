@@ -105,7 +105,7 @@ class SegNetBasic(nn.Module):
 
 
 def start_convs(*parts: nn.Module) -> None:
-    """Starts convolutions as He et al. (2015), https://arxiv.org/abs/1502.01852, and biases at zero (section 3.2)."""
+    """Starts convolutions as He et al. (2015), https://arxiv.org/abs/1502.01852 (section 3.2), and biases at zero."""
     for part in parts:
         for conv in part.modules():
             if isinstance(conv, nn.Conv2d):
