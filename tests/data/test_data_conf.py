@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 from fixtures import write_camvid, write_folder
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
+from atrous.cli.app import prepare
 from atrous.errors import ConfigError
 
-CONF = Path(__file__).parents[2] / "conf" / "data"
+CONF = Path(__file__).parents[2] / "conf"
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +32,16 @@ def overrides(tmp_path_factory):
 
 
 def load(name, changes):
-    OmegaConf.register_new_resolver("len", len, replace=True)
-    root = {"seed": 0, "paths": {"data": "data"}, "data": OmegaConf.load(CONF / f"{name}.yaml")}
+    prepare()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose("train", overrides=[f"data={name}", "paths.cache=null"])
     small = {"batch_size": 4, "num_workers": 0, "train_transform": {"crop_size": [32, 40]}}
-    config = OmegaConf.merge(root, {"data": small}, {"data": changes})
+    with open_dict(composed):
+        config = OmegaConf.merge({"seed": 0, "paths": composed.paths, "data": composed.data}, {"data": small | changes})
     return OmegaConf.to_container(config, resolve=True)["data"]
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "data").glob("*.yaml")))
 def test_every_data_config(name, overrides):
     settings = load(name, overrides[name])
     data = instantiate(settings, _convert_="all")

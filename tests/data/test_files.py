@@ -228,4 +228,4 @@ def test_listing_goes_through_folders_and_leaves_out_other_files(tmp_path):
     for name in ("b/2.JPG", "a/1.png", ".hidden/3.png", "a/._1.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)] == ["a/1.png", "b/2.JPG"]
+    assert list_images(tmp_path) == ["a/1.png", "b/2.JPG"]

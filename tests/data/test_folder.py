@@ -185,7 +185,10 @@ def test_an_empty_drawn_split(root):
         ("image,mask\n", "lists no images"),
         ("image,mask\nimages/c.jpg,\n", "line 2: image='images/c.jpg', mask='' *; expected two paths"),
         ("image,mask,split\nimages/c.jpg,masks/c.png,valid\n", "line 2: .*split='valid'; .*one of train, val, test"),
-        ("image,mask\nimages/x.jpg,masks/c.png\n", "lists 1 files that don't exist: .*images/x.jpg"),
+        (
+            "image,mask\nimages/x.jpg,masks/c.png\n",
+            r"1 of 1 images are missing: .*images/x.jpg. Paths in .*all.csv start at",
+        ),
         ("image,mask\nimages/c.jpg,masks/c.png\nimages/c.jpg,masks/c.png\n", "lists images/c twice"),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -16,13 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, default_collate
 
-from atrous.data.quick_check import InMemory, check
+from atrous.data.cache import InMemory
+from atrous.data.parallel import cores
+from atrous.data.quick_check import check
 from atrous.data.sampling import EvalSampler, Key, TrainSampler, Transformed
 from atrous.data.transforms import EvalTransform, Transform
 from atrous.errors import ConfigError, DataError
 from atrous.types import Batch, ClassInfo, Sample, SegmentationDataset
 
 SPLITS = ("train", "val", "test")
+CACHES = ("none", "ram")
 _STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",)}  # the split that is scored is not always `test`
 
 
@@ -39,7 +41,8 @@ class SegmentationDataModule(LightningDataModule):
         batch_size: Samples per optimizer step, over all devices and accumulated batches.
         eval_batch_size: Samples per batch and device in evaluation. Above 1 the images must be of one size.
         num_workers: Loader processes per device; null: one per core but one, at most 8.
-        cache: Keep the decoded images in memory. They are read in `setup`.
+        cache: "ram": keep the decoded images in memory; they are read in `setup`. "none": decode them every epoch.
+        cache_folder: Holds what is kept on disk.
         seed: Sample order is a function of (seed, epoch), augmentation of (seed, epoch, index).
         train: Settings of the dataset for the train split alone, such as {length: 1000}.
         val: As `train`.
@@ -60,7 +63,8 @@ class SegmentationDataModule(LightningDataModule):
         batch_size: int,
         eval_batch_size: int = 1,
         num_workers: int | None = None,
-        cache: bool = False,
+        cache: str = "none",
+        cache_folder: str | None = None,
         seed: int = 0,
         train: Mapping[str, Any] | None = None,
         val: Mapping[str, Any] | None = None,
@@ -74,7 +78,10 @@ class SegmentationDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
+        if cache not in CACHES:
+            raise ConfigError(f"data.cache={cache} is impossible; choose one of {', '.join(CACHES)}.")
         self.cache = cache
+        self.cache_folder = cache_folder
         self.seed = seed
         self._build = dataset
         own = dict(zip(SPLITS, (train or {}, val or {}, test or {}), strict=True))
@@ -106,7 +113,7 @@ class SegmentationDataModule(LightningDataModule):
             cv2.setNumThreads(0)  # a worker that is forked after OpenCV has started threads can hang
             dataset = self._build(**self._settings[split])
             self._check_classes(dataset.class_info)
-            if self.cache:
+            if self.cache == "ram":
                 dataset = InMemory(dataset)
             check(dataset)
             self._datasets[split] = dataset
@@ -186,8 +193,7 @@ class SegmentationDataModule(LightningDataModule):
 
     def _cores(self) -> int:
         """Cores per process of this machine."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // (self.trainer.num_devices if self.trainer else 1))
+        return max(1, cores() // (self.trainer.num_devices if self.trainer else 1))
 
     def _check_length(self, train: SegmentationDataset) -> None:
         if len(train) < self.batch_size:

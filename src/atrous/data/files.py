@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from atrous.data.matlab import read_matlab
 from atrous.errors import ConfigError, DataError
 from atrous.types import ClassInfo, RawSample
 
@@ -41,7 +43,7 @@ def read_mask(path: Path, *, by_color: bool = False) -> NDArray[Any]:
     """Reads the values that a mask file stores, upright by its EXIF orientation.
 
     Args:
-        path: A grey (8 or 16 bits), black and white, indexed or RGB image.
+        path: A grey (8 or 16 bits), black and white, indexed or RGB image, or a Matlab file of SBD or COCO-Stuff 10k.
         by_color: Read an indexed image's colours instead of its indices.
 
     Returns:
@@ -50,6 +52,8 @@ def read_mask(path: Path, *, by_color: bool = False) -> NDArray[Any]:
     Raises:
         DataError: If there is no such file, or it is no complete mask image.
     """
+    if path.suffix == ".mat":
+        return read_matlab(path)
     image = _decode(_read_bytes(path), path)
     if image.mode in ("RGBA", "LA") or (image.mode == "P" and by_color):
         image = image.convert("L" if image.mode == "LA" else "RGB")
@@ -128,6 +132,10 @@ class MaskReader:
             raise self._value_error(stored, path)
         return mask
 
+    def key(self) -> bytes:
+        """What tells apart readers that read a file differently."""
+        return repr((self.class_info, sorted(self.colors.items()))).encode() + self._table.tobytes()
+
     def _from_colors(self, stored: NDArray[np.uint8], path: Path) -> Mask:
         if not self.colors:
             raise DataError(
@@ -202,10 +210,21 @@ def read_pair(image_path: Path, mask_path: Path, name: str, reader: MaskReader) 
     return RawSample(image, mask, name)
 
 
-def list_images(folder: Path) -> list[Path]:
-    """The image files in `folder` and the folders below it, sorted by path; hidden ones are left out."""
-    paths = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+def list_images(folder: str | Path, *, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
+    """The image files in `folder` and the folders below it, relative to it, sorted; hidden ones are left out."""
+    found: list[str] = []
+    open_folders = [""]
+    while open_folders:
+        below = open_folders.pop()
+        with os.scandir(os.path.join(folder, below)) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    open_folders.append(f"{below}{entry.name}/")
+                elif os.path.splitext(entry.name)[1].lower() in suffixes:
+                    found.append(below + entry.name)
+    return sorted(found)
 
 
 def some(items: Sequence[object]) -> str:

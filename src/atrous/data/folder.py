@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv as csv_module
 import hashlib
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from atrous.data.files import Color, MaskReader, list_images, read_pair, some
+from atrous.data.files import Color, MaskReader, list_images, some
+from atrous.data.pairs import FilePairs
 from atrous.errors import ConfigError, DataError
-from atrous.types import IGNORE_INDEX, ClassInfo, RawSample
+from atrous.types import IGNORE_INDEX, ClassInfo
 
 SPLITS = ("train", "val", "test")
 _LAYOUT = (
@@ -18,7 +21,7 @@ _LAYOUT = (
 )
 
 
-class Folder:
+class Folder(FilePairs):
     """One split of a data set of image and mask files.
 
     Where the files come from, one of:
@@ -78,14 +81,14 @@ class Folder:
             )
         colors = [_color(color) for color in palette] if palette is not None else _distinct_colors(len(class_names))
         try:
-            self.class_info = ClassInfo(tuple(class_names), tuple(colors), ignore_index)
+            class_info = ClassInfo(tuple(class_names), tuple(colors), ignore_index)
         except ValueError as error:
             raise ConfigError(f"class_names, palette and ignore_index don't fit: {error}") from error
         by_color = {} if palette is None else dict(zip(colors, range(len(colors)), strict=True))
         by_color |= {_color(color): ignore_index for color in ignore_colors}
         if palette is not None and len(by_color) < len(colors) + len(ignore_colors):
             raise ConfigError("palette and ignore_colors name a colour twice; give each class its own.")
-        self._reader = MaskReader(class_info=self.class_info, value_map=value_map, colors=by_color)
+        reader = MaskReader(class_info=class_info, value_map=value_map, colors=by_color)
 
         drawn = True
         if csv is not None and images is None and masks is None:
@@ -116,25 +119,20 @@ class Folder:
                     if split != "train"
                     else f"the split 'train' is empty: all {total} samples fell to val and test. Lower val_fraction."
                 )
-        self._pairs = pairs
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: int) -> RawSample:
-        """Reads sample `index`: image uint8 RGB (H, W, 3), mask (H, W) of class indices and `ignore_index`.
-
-        Raises:
-            DataError: If a file is damaged, the sizes differ, or the mask holds a value or colour of no class.
-        """
-        pair = self._pairs[index]
-        return read_pair(pair.image, pair.mask, pair.name, self._reader)
+        super().__init__(
+            title=f"the split {split!r}",
+            remedy=_LAYOUT if csv is None else f"Paths in {csv} start at its folder.",
+            names=[pair.name for pair in pairs],
+            images=[pair.image for pair in pairs],
+            masks=[pair.mask for pair in pairs],
+            reader=reader,
+        )
 
 
 class _Pair(NamedTuple):
     name: str
-    image: Path
-    mask: Path
+    image: str
+    mask: str
 
 
 def _from_folders(images: Path, masks: Path, mask_suffix: str) -> list[_Pair]:
@@ -154,13 +152,13 @@ def _from_folders(images: Path, masks: Path, mask_suffix: str) -> list[_Pair]:
     return [_Pair(name, path, mask_files[name + mask_suffix]) for name, path in image_files.items()]
 
 
-def _by_name(folder: Path, setting: str) -> dict[str, Path]:
+def _by_name(folder: Path, setting: str) -> dict[str, str]:
     """The image files of a folder by their relative path without extension."""
     if not folder.is_dir():
         raise DataError(f"no folder {folder} ({setting}=...). {_LAYOUT}")
-    files: dict[str, Path] = {}
-    for path in list_images(folder):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+    files: dict[str, str] = {}
+    for file in list_images(folder):
+        name, path = os.path.splitext(file)[0], os.path.join(folder, file)
         if name in files:
             raise DataError(f"{files[name]} and {path} have one name; rename one, or take it away.")
         files[name] = path
@@ -196,18 +194,14 @@ def _from_csv(path: Path, split: str) -> tuple[list[_Pair], bool]:
             raise DataError(f"{path} has no rows of the split {split!r}, only of {some(there) or 'none'}. Add some.")
     if not rows:
         raise DataError(f"{path} lists no images. Add a line image,mask for each.")
+    folder = path.parent
     pairs = [
-        _Pair(Path(row["image"]).with_suffix("").as_posix(), path.parent / row["image"], path.parent / row["mask"])
+        _Pair(os.path.splitext(row["image"])[0], os.path.join(folder, row["image"]), os.path.join(folder, row["mask"]))
         for row in rows
     ]
-    missing = [file for pair in pairs for file in (pair.image, pair.mask) if not file.is_file()]
-    if missing:
-        raise DataError(
-            f"{path} lists {len(missing)} files that don't exist: {some(missing)}. Paths start at its folder."
-        )
     if len({pair.name for pair in pairs}) < len(pairs):
-        names = [pair.name for pair in pairs]
-        raise DataError(f"{path} lists {some(sorted({n for n in names if names.count(n) > 1}))} twice. Delete a line.")
+        counts = Counter(pair.name for pair in pairs)
+        raise DataError(f"{path} lists {some([name for name, n in counts.items() if n > 1])} twice. Delete a line.")
     return pairs, not has_split
 
 
