@@ -22,6 +22,7 @@ from atrous.cli.checkpoint import with_overrides
 from atrous.cli.checks import check_config
 from atrous.cli.trust import check_targets
 from atrous.data.datamodule import SegmentationDataModule
+from atrous.encoders.weights_file import read_weights
 from atrous.errors import CheckpointError, ConfigError
 from atrous.models.adapter import adapt
 from atrous.models.pretrained import load_pretrained
@@ -152,13 +153,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"no checkpoint at {path}. A run keeps them in its folder as checkpoints/best.ckpt and last.ckpt."
         )
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises whatever its bytes lead to
-        raise CheckpointError(
-            f"{path} can't be read as a checkpoint: {str(error).splitlines()[0]} "
-            "It is damaged, or holds code rather than weights, which is never run."
-        ) from error
+    checkpoint = read_weights(path)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(f"{path} holds no `state_dict`; expected a checkpoint that `atrous train` wrote.")
     return checkpoint

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import difflib
 import functools
-import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor, nn
 
 from atrous.encoders.catalog import check_encoder
 from atrous.encoders.dilation import dilate
+from atrous.encoders.weights_file import read_weights
 from atrous.errors import ConfigError
 
 
@@ -39,6 +38,7 @@ class Encoder(nn.Module):
 
     Raises:
         ConfigError: If timm has no such network, it can't do the output stride, or the weights can't be had or don't fit.
+        CheckpointError: If the weights file is damaged.
     """
 
     def __init__(
@@ -139,14 +139,7 @@ def _load(name: str, weights: str) -> dict[str, Any]:
         raise ConfigError(
             f"no weights for encoder {name!r} at {weights}; give null, imagenet, or the path of a .pth or .safetensors file"
         )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
-        raise ConfigError(f"can't read weights for encoder {name!r} from {weights}: {error}") from None
+    state = read_weights(path)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict):

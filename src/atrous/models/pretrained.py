@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from atrous.encoders.weights_file import read_weights
 from atrous.errors import CheckpointError, ConfigError
 from atrous.models.conversions import CONVERSIONS, Rules, convert
 
@@ -67,17 +66,7 @@ def _read(path: str) -> dict[str, Tensor]:
         raise CheckpointError(
             f"no weights at {path}; give the PATH of a .ckpt, .pth or .safetensors file, or {libraries} for another library's"
         )
-    held: Any
-    try:
-        if file.suffix == ".safetensors":
-            held = load_file(file)
-        else:
-            held = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises whatever its bytes lead to
-        raise CheckpointError(
-            f"{path} can't be read as weights: {(str(error) or repr(error)).splitlines()[0]} "
-            "It is damaged, or holds code rather than weights, which is never run; save `model.state_dict()`"
-        ) from None
+    held = read_weights(file)
     for wrapper in ("state_dict", "model"):  # Lightning's and ours; torchvision's training script
         if isinstance(held, dict) and isinstance(held.get(wrapper), dict):
             held = held[wrapper]

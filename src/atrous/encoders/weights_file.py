@@ -1,0 +1,29 @@
+"""Reads files of weights. Nothing in a file can run code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atrous.errors import CheckpointError
+
+
+def read_weights(path: Path) -> Any:
+    """What a `.safetensors` file, or one that `torch.save` wrote, holds: on the CPU, plain tensors and containers.
+
+    Raises:
+        CheckpointError: If the file is damaged, or holds more than data.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
+        raise CheckpointError(
+            f"{path} can't be read as weights: {(str(error) or repr(error)).splitlines()[0]} It is damaged, or holds code "
+            "rather than weights, which is never run. Copy it again, or save `model.state_dict()`."
+        ) from error
