@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from atrous.cli import evaluate, predict
+from atrous.cli.build import build_datamodule
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,26 @@ def test_predict_agrees_with_evaluate(ckpt, finished_run, tmp_path):
     (row,) = np.flatnonzero(stored["names"] == scene.name)
     np.testing.assert_array_equal(stored["matrices"][row], expected)
     assert not (tmp_path / "out" / "overlays").exists()
+
+
+def test_predict_a_split_gives_what_evaluate_counts(ckpt, finished_run, tmp_path):
+    predict.main([ckpt, "split=val", f"out={tmp_path}", "overlay=false"])
+    stored = np.load(finished_run / "confusion.npz")
+    config = torch.load(finished_run / "checkpoints" / "best.ckpt", weights_only=True)["config"]
+    scenes = build_datamodule(config).dataset("val")
+    assert len(list(tmp_path.rglob("*.png"))) == len(scenes) == 4
+    for scene in (scenes[index] for index in range(4)):
+        expected = np.zeros((11, 11), int)
+        np.add.at(expected, (scene.mask, np.array(Image.open(tmp_path / "labels" / f"{scene.name}.png"))), 1)
+        (row,) = np.flatnonzero(stored["names"] == scene.name)
+        np.testing.assert_array_equal(stored["matrices"][row], expected)
+
+
+@pytest.mark.parametrize("given", [[], ["images=a", "split=val"]])
+def test_predict_wants_images_or_a_split(ckpt, given, capsys):
+    with pytest.raises(SystemExit):
+        predict.main([ckpt, *given])
+    assert "give one of them" in capsys.readouterr().err
 
 
 def test_predict_keeps_images_apart_that_differ_in_suffix(ckpt, tmp_path):

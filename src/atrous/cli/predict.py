@@ -24,12 +24,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(settings: dict[str, Any], overrides: list[str]) -> list[Path]:
     """Returns the label PNGs that it wrote."""
-    jobs = output_names(find_images(str(settings["images"])))
+    if (settings["images"] is None) == (settings["split"] is None):
+        raise ConfigError(
+            f"images={settings['images']}, split={settings['split']}: give one of them, images=FOLDER or the split of a data "
+            "set, such as split=test."
+        )
     out = Path(settings["out"])
     kinds = ["labels"] + [
         kind for kind, key in (("overlays", "overlay"), ("probabilities", "probabilities")) if settings[key]
     ]
-    refuse_overwriting(jobs, out, kinds)
+    files: dict[str, Path] = {}
+    if settings["images"] is not None:
+        jobs = output_names(find_images(str(settings["images"])))
+        refuse_overwriting(jobs, out, kinds)
+        files = {name: path for path, name in jobs.items()}
 
     import lightning.pytorch as pl
     import numpy as np
@@ -46,30 +54,38 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Path]:
     build.quiet_lightning()
     restored = build.restore(Path(settings["ckpt"]), settings, overrides)
     info = restored.class_info
+    images: Sequence[str | int] = list(files)
+    if settings["split"] is not None:
+        datamodule = build.build_datamodule(restored.config)
+        dataset = datamodule.dataset(settings["split"])
+        build.check_classes(restored, dataset.class_info)
+        info, images = dataset.class_info, range(len(dataset))
     trainer = build.build_trainer(restored.config, callbacks=[], loggers=[], folder=out)
     device = trainer.strategy.root_device
     scorer: pl.LightningModule = restored.scorer.to(device).eval()
-    for kind in kinds:
-        (out / kind).mkdir(parents=True, exist_ok=True)
     written = []
-    depth = np.uint8 if info.num_classes <= 256 else np.uint16
-    for path, name in track(jobs.items(), description="labelling", console=Console(), disable=not sys.stdout.isatty()):
-        image = read_image(path)
+    ids = np.array(info.ids, np.uint8 if max(info.ids) < 256 else np.uint16)
+    for key in track(images, description="labelling", console=Console(), disable=not sys.stdout.isatty()):
+        if isinstance(key, str):
+            name, image = key, read_image(files[key])
+        else:
+            raw = dataset[key]
+            name, image = raw.name, np.ascontiguousarray(raw.image)
         height, width = image.shape[:2]
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             output = scorer(restored.normalise(image)[None].to(device))
         scores = probabilities(output.logits, (height, width))[0]
-        mask = scores.argmax(0).cpu().numpy().astype(depth)
+        mask = scores.argmax(0).cpu().numpy()
         written.append(out / "labels" / f"{name}.png")
         for kind in kinds:
             (out / kind / name).parent.mkdir(parents=True, exist_ok=True)
-        save_image(written[-1], mask)
+        save_image(written[-1], ids[mask])
         if settings["overlay"]:
             save_image(out / "overlays" / f"{name}.png", overlay(image, mask, info))
         if settings["probabilities"]:
             write_arrays(out / "probabilities" / f"{name}.npz", probabilities=scores.cpu().numpy().astype(np.float16))
     print(f"{len(written)} image{'s' * (len(written) != 1)} labelled, written to {out}: {', '.join(kinds)}")
-    print("label values: " + ", ".join(f"{index} {name}" for index, name in enumerate(info.names)))
+    print("label values: " + ", ".join(f"{value} {name}" for value, name in zip(info.ids, info.names, strict=True)))
     return written
 
 
