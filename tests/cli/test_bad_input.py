@@ -40,6 +40,8 @@ def message_of(capsys, command, arguments):
         ("trainer.devices=0", ["trainer.devices=0"]),
         ("ckpt_path=nowhere.ckpt", ["nowhere.ckpt", "checkpoints/"]),
         ("data.num_classes=7", ["num_classes", "7", "11"]),
+        ("optimizer.lr=abc", ["optimizer.lr=abc", "a number from 0 on"]),
+        ("trainer.max_epochs=-1", ["max_epochs=-1", "has no end", "trainer.max_epochs=100"]),
         ("optimizer.lr=nan", ["not finite", "step 2"]),
         ("model.encoder.name=resnet19", ["resnet19", "resnet18"]),
     ],

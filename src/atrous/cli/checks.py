@@ -35,3 +35,8 @@ def check_config(config: dict[str, Any]) -> None:
         size = config["data"].get(key, 1)
         if not isinstance(size, int) or size < 1:
             raise ConfigError(f"data.{key}={size} is impossible; give a whole number from 1 on.")
+    for key, value in config["optimizer"].items():
+        if key in ("lr", "weight_decay", "head_multiplier") and (not isinstance(value, int | float) or value < 0):
+            raise ConfigError(
+                f"optimizer.{key}={value} is impossible; give a number from 0 on, such as optimizer.lr=0.01."
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from atrous.errors import ConfigError
 from atrous.inference.labels import labels
 from atrous.metrics.confusion import ConfusionMatrix, confusion_per_image
 from atrous.metrics.scores import per_class, summary
@@ -40,7 +42,7 @@ class SemanticScorer(pl.LightningModule):
         return output
 
     def predict_labels(self, batch: Batch) -> Tensor:
-        """Class indices at the size of the mask, int64 (N, H, W)."""
+        """Class indices at the size of the mask, (N, H, W); see `atrous.inference.labels.labels`."""
         height, width = batch["mask"].shape[-2:]
         return labels(self(batch["image"]).logits, (height, width))
 
@@ -120,8 +122,13 @@ class SemanticTask(SemanticScorer):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.model)
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = LambdaLR(optimizer, lambda step: self.schedule(step, total_steps))
+        total_steps = self.trainer.estimated_stepping_batches
+        if math.isinf(total_steps):
+            raise ConfigError(
+                f"trainer.max_epochs={self.trainer.max_epochs} has no end, which the learning rate's schedule needs. Give a "
+                "number, such as trainer.max_epochs=100; trainer.max_time may still stop before."
+            )
+        scheduler = LambdaLR(optimizer, lambda step: self.schedule(step, int(total_steps)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
