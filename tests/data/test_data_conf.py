@@ -1,5 +1,7 @@
 """Every conf/data/*.yaml builds, and gives batches that fit its own settings."""
 
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,17 @@ from atrous.errors import ConfigError
 CONF = Path(__file__).parents[2] / "conf"
 
 
+WRITERS = {"camvid": partial(write_camvid, splits={"train": 5, "val": 2, "test": 2}, size=(48, 64))} | {
+    name: getattr(import_module(f"data.writers.{name}"), f"write_{name}")
+    for name in (path.stem for path in (Path(__file__).parent / "writers").glob("[a-z]*.py"))
+}
+
+
 @pytest.fixture(scope="module")
 def overrides(tmp_path_factory):
-    """What each data set needs to be small and present."""
-    camvid = write_camvid(tmp_path_factory.mktemp("camvid"), splits={"train": 5, "val": 2, "test": 2}, size=(48, 64))
+    """What each data set needs to be small and present; those on disk that are not named here, only their folder."""
     own = write_folder(tmp_path_factory.mktemp("own"), names=[f"{number:02d}" for number in range(20)], size=(48, 64))
-    return {
-        "camvid": {"root": str(camvid)},
+    special = {
         "folder": {
             "class_names": ["ground", "cell"],
             "images": str(own / "images"),
@@ -29,6 +35,14 @@ def overrides(tmp_path_factory):
         },
         "scenes": {"size": [48, 64], "train": {"length": 5}, "val": {"length": 2}, "test": {"length": 2}},
     }
+
+    def of(name):
+        if name in special:
+            return special[name]
+        writer = WRITERS[name.removesuffix("_v2")]
+        return {"root": str(writer(tmp_path_factory.mktemp(name)))}
+
+    return of
 
 
 def load(name, changes):
@@ -43,7 +57,7 @@ def load(name, changes):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "data").glob("*.yaml")))
 def test_every_data_config(name, overrides):
-    settings = load(name, overrides[name])
+    settings = load(name, overrides(name))
     data = instantiate(settings, _convert_="all")
     data.check()
     assert data.class_info.num_classes == settings["num_classes"]
@@ -58,7 +72,7 @@ def test_every_data_config(name, overrides):
 
 
 def test_a_setting_that_the_dataset_does_not_know(overrides):
-    settings = load("camvid", {**overrides["camvid"], "rot": "x"})
+    settings = load("camvid", {**overrides("camvid"), "rot": "x"})
     with pytest.raises(Exception, match="unexpected keyword argument 'rot'; expected the settings of CamVid") as error:
         instantiate(settings, _convert_="all")
     assert isinstance(error.value.__cause__, ConfigError)

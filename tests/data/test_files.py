@@ -1,8 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from atrous.data import png
 from atrous.data.files import MaskReader, list_images, read_image, read_mask, read_pair
 from atrous.errors import ConfigError, DataError
 from atrous.types import ClassInfo
@@ -229,3 +232,101 @@ def test_listing_goes_through_folders_and_leaves_out_other_files(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert list_images(tmp_path) == ["a/1.png", "b/2.JPG"]
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4, 8])
+def test_a_jpeg_is_reduced_while_it_is_decoded(tmp_path, reduction):
+    ramp = np.add.outer(np.arange(50), 2 * np.arange(83)).astype(np.uint8)
+    path = save(tmp_path / "a.jpeg", np.stack([ramp] * 3, -1), quality=100, subsampling=0)
+    whole, reduced = read_image(path), read_image(path, reduction=reduction)
+    assert reduced.shape == (*(-(-side // reduction) for side in whole.shape[:2]), 3)
+    rows, cols = (side // reduction for side in whole.shape[:2])
+    blocks = whole[: rows * reduction, : cols * reduction].reshape(rows, reduction, cols, reduction, 3).mean((1, 3))
+    assert abs(reduced[:rows, :cols] - blocks).max() <= 4
+
+
+def test_other_formats_and_turned_images_are_not_reduced(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert read_image(save(tmp_path / "a.jpg", RGB, exif=exif), reduction=2).shape == (6, 4, 3)
+    for name in ("a.png", "a.tif", "a.webp"):
+        assert read_image(save(tmp_path / name, RGB), reduction=4).shape == RGB.shape
+
+
+def test_a_reduced_image_keeps_its_whole_mask(tmp_path):
+    mask = np.random.default_rng(0).integers(0, 3, (51, 83), dtype=np.uint8)
+    image, mask_path = save(tmp_path / "a.jpg", np.stack([mask] * 3, -1)), save(tmp_path / "m.png", mask)
+    sample = read_pair(image, mask_path, "a", MaskReader(class_info=THREE), reduction=4)
+    assert sample.image.shape == (13, 21, 3)
+    np.testing.assert_array_equal(sample.mask, mask)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_the_message_on_sizes_is_of_the_whole_image(tmp_path, suffix):
+    """An image of half of its mask's size too, which is what a reduction looks like."""
+    image = save(tmp_path / f"a{suffix}", np.zeros((10, 16, 3), np.uint8))
+    mask = save(tmp_path / "m.png", np.zeros((20, 32), np.uint8))
+    for reduction in (1, 2, 4, 8):
+        with pytest.raises(DataError, match=f"m.png is 20 x 32, its image .*a{suffix} 10 x 16"):
+            read_pair(image, mask, "a", MaskReader(class_info=THREE), reduction=reduction)
+
+
+def write_pngs(folder):
+    """PNGs of every kind that concerns which decoder reads them."""
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (30, 41, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    indexed = Image.fromarray(rgb[..., 0] % 20).convert("P")
+    indexed.putpalette(bytes(rng.integers(0, 256, 60, dtype=np.uint8)))
+    indexed.save(folder / "indexed8.png", bits=8)
+    indexed.save(folder / "indexed8_clear.png", bits=8, transparency=3)
+    Image.fromarray(rgb[..., 0] % 4).convert("P").save(folder / "indexed2.png", bits=2)
+    save(folder / "rgb.png", rgb)
+    save(folder / "turned.png", rgb, exif=exif)
+    save(folder / "one_colour_clear.png", rgb, transparency=(1, 2, 3))
+    save(folder / "rgba.png", rgb, "RGBA")
+    save(folder / "grey.png", rgb[..., 1])
+    save(folder / "grey_turned.png", rgb[..., 1], exif=exif)
+    save(folder / "grey_clear.png", rgb[..., 1], "LA")
+    save(folder / "bits.png", rgb[..., 1] > 99)
+    cv2.imwrite(str(folder / "deep.png"), rgb[..., 0].astype(np.uint16) * 257)
+    cv2.imwrite(str(folder / "by_opencv.png"), rgb)
+    cv2.imwrite(str(folder / "grey_by_opencv.png"), rgb[..., 0])
+    return sorted(folder.glob("*.png"))
+
+
+def test_all_decoders_read_pngs_alike(tmp_path, monkeypatch):
+    pytest.importorskip("kornia_rs", reason="the other decoder")
+    paths = write_pngs(tmp_path)
+
+    def read_all():
+        return [(read_image(path), read_mask(path), read_mask(path, by_color=True)) for path in paths]
+
+    decoded = []
+    monkeypatch.setattr(
+        png, "decode_image_png_u8", lambda *args, f=png.decode_image_png_u8: decoded.append(1) or f(*args)
+    )
+    fast = read_all()
+    # Images: the 3 plain RGB ones. Masks: 4 of 8 bits by value, and of those the 2 that are not indexed by colour.
+    assert len(decoded) == 3 + 4 + 2
+    monkeypatch.setattr(png, "decode_image_png_u8", None)
+    for path, one, other in zip(paths, fast, read_all(), strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=path.name)
+            assert (a.dtype, a.flags.writeable) == (b.dtype, b.flags.writeable)
+
+
+def test_threads_leave_the_decoder_that_holds_pythons_lock_alone(tmp_path, monkeypatch):
+    data = save(tmp_path / "a.png", RGB).read_bytes()
+    monkeypatch.setattr(png, "decode_image_png_u8", lambda data, shape, mode: np.zeros((*shape, 3), np.uint8))
+    assert png.decode_png(data, kinds=(png.RGB,)) is not None
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(png.decode_png, data, kinds=(png.RGB,)).result() is None
+
+
+def test_a_header_that_claims_more_than_the_file_holds_allocates_nothing(tmp_path, monkeypatch):
+    data = bytearray(save(tmp_path / "a.png", RGB).read_bytes())
+    data[16:24] = (2**30).to_bytes(4) * 2
+    monkeypatch.setattr(png, "decode_image_png_u8", pytest.fail)
+    assert png.decode_png(bytes(data), kinds=(png.RGB,)) is None

@@ -112,9 +112,47 @@ def test_a_one_pixel_image():
     assert (mask != 255).any()
 
 
+def test_a_balanced_crop_turns_away_from_one_class():
+    mask = np.zeros((200, 200), np.uint8)
+    mask[:40, :40] = 1
+    image = np.repeat(mask[..., None], 3, -1)
+    plain, balanced = (
+        TrainTransform(crop_size=[32, 32], **{**PLAIN, "cat_max_ratio": ratio}, **AS_IS) for ratio in (1.0, 0.9)
+    )
+    both = [[len(t(image, mask, seed=seed)[1].unique()) == 2 for seed in range(100)] for t in (plain, balanced)]
+    assert sum(both[0]) < 20
+    assert sum(both[1]) > sum(both[0]) + 15
+
+
+def test_an_image_may_be_reduced_to_what_its_scale_needs():
+    """The reduction is told by the seed, before the image is read."""
+    transform = TrainTransform(crop_size=[24, 32], **{**PLAIN, "scale": [0.1, 1.2]}, **AS_IS)
+    flat = np.full((96, 128, 3), 77, np.uint8)
+    mask = np.zeros((96, 128), np.uint8)
+    seen = set()
+    for seed in range(60):
+        reduction = transform.reduction(seed)
+        seen.add(reduction)
+        whole = transform(flat, mask, seed=seed)
+        reduced = transform(flat[::reduction, ::reduction], mask, seed=seed)
+        assert torch.equal(whole[0], reduced[0])
+        assert torch.equal(whole[1], reduced[1])
+        # As large as it is shown, and not twice as large.
+        shown = (whole[1] == 0).sum(0).max().item(), (whole[1] == 0).sum(1).max().item()
+        if shown[0] < 24 and shown[1] < 32:  # all of it
+            assert 96 / reduction >= shown[0] - 1
+            assert reduction == 8 or 96 / reduction < 2 * shown[0] + 2
+    assert seen == {1, 2, 4, 8}
+    assert {TrainTransform(crop_size=[8, 8], scale=[0.51, 2]).reduction(seed) for seed in range(50)} == {1}
+    assert TrainTransform(crop_size=[8, 8], scale=[0.5, 0.5]).reduction(0) == 2
+    assert EvalTransform().reduction(0) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"cat_max_ratio": 0}, "cat_max_ratio=0 is impossible; expected a share above 0, such as 0.75, or 1 for off"),
+        ({"cat_max_ratio": 1.5}, "cat_max_ratio=1.5"),
         ({"crop_size": [0, 5]}, r"crop_size=\[0, 5\] is impossible; expected \[height, width\]"),
         ({"crop_size": [5]}, r"crop_size=\[5\]"),
         ({"crop_size": [5.5, 6]}, r"crop_size=\[5.5, 6\]"),

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from atrous.data.files import Color, MaskReader, list_images, some
 from atrous.data.pairs import FilePairs
+from atrous.data.voc import voc_colors
 from atrous.errors import ConfigError, DataError
 from atrous.types import IGNORE_INDEX, ClassInfo
 
@@ -79,7 +80,7 @@ class Folder(FilePairs):
                 f"val_fraction={val_fraction} and test_fraction={test_fraction}: expected numbers from 0, with a sum "
                 "below 1, such as 0.2 and 0."
             )
-        colors = [_color(color) for color in palette] if palette is not None else _distinct_colors(len(class_names))
+        colors = [_color(color) for color in palette] if palette is not None else voc_colors(len(class_names))
         try:
             class_info = ClassInfo(tuple(class_names), tuple(colors), ignore_index)
         except ValueError as error:
@@ -171,9 +172,12 @@ def _from_csv(path: Path, split: str) -> tuple[list[_Pair], bool]:
         raise DataError(
             f"no file {path} (csv=...). Expected a CSV file with the columns image, mask and perhaps split."
         )
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv_module.DictReader(file)
-        rows, columns = list(reader), list(reader.fieldnames or ())
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv_module.DictReader(file)
+            rows, columns = list(reader), list(reader.fieldnames or ())
+    except (UnicodeDecodeError, csv_module.Error) as error:
+        raise DataError(f"{path} is no CSV file in UTF-8: {error}. Save it as CSV UTF-8.") from error
     if not {"image", "mask"} <= set(columns):
         raise DataError(
             f"{path} has the columns {some(columns) or 'none'}; expected image, mask and perhaps split in its first line."
@@ -217,12 +221,3 @@ def _color(color: Sequence[int]) -> Color:
     if len(color) != 3 or not all(isinstance(part, int) and 0 <= part <= 255 for part in color):
         raise ConfigError(f"colour {list(color)} is impossible; expected [red, green, blue], each 0 to 255.")
     return color[0], color[1], color[2]
-
-
-def _distinct_colors(count: int) -> list[Color]:
-    """The PASCAL VOC colour map: the bits of an index, dealt to R, G and B from the highest bit down."""
-
-    def channel(index: int, shift: int) -> int:
-        return sum((index >> (3 * bit + shift) & 1) << (7 - bit) for bit in range(8))
-
-    return [(channel(i, 0), channel(i, 1), channel(i, 2)) for i in range(count)]

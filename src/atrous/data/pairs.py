@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.data.files import MaskReader, read_image, read_pair, some
+from atrous.data.files import Mask, MaskReader, read_image, read_pair, some
 from atrous.errors import ConfigError, DataError
 from atrous.types import RawSample
 
@@ -62,7 +62,15 @@ class FilePairs:
         return len(self._names)
 
     def __getitem__(self, index: int) -> RawSample:
+        """As `read`, at full size."""
+        return self.read(index)
+
+    def read(self, index: int, *, reduction: int = 1) -> RawSample:
         """Reads sample `index`: image uint8 RGB (H, W, 3), mask (H, W) of class indices and the ignore index.
+
+        Args:
+            index: Which.
+            reduction: 2, 4 or 8: the image of a JPEG with a mask comes as (ceil(H / reduction), ceil(W / reduction), 3).
 
         Raises:
             DataError: If a file is damaged, the sizes differ, or the mask holds a value or colour of no class.
@@ -72,7 +80,7 @@ class FilePairs:
         if mask is None:
             pixels = read_image(image)
             return RawSample(pixels, np.full(pixels.shape[:2], self.class_info.ignore_index, np.int32), name)
-        return read_pair(image, mask, name, self._reader)
+        return read_pair(image, mask, name, self._reader, reduction=reduction)
 
     def image_path(self, index: int) -> Path:
         """The image file of sample `index`."""
@@ -82,9 +90,18 @@ class FilePairs:
         """The mask file of sample `index`; None where the split has no labels."""
         return None if self._masks is None else Path(os.fsdecode(self._masks[index]))
 
+    def mask(self, index: int) -> Mask | None:
+        """The mask of sample `index` alone, (H, W); None where the split has no labels.
+
+        Raises:
+            DataError: If the file is damaged, or holds a value or colour of no class.
+        """
+        path = self.mask_path(index)
+        return None if path is None else self._reader(path)
+
     def cache_key(self) -> str:
         """Twenty hex digits of the names, sizes and times of all files and of how masks are read; opens no file."""
-        digest = hashlib.sha256(self._reader.key())
+        digest = hashlib.sha256(self._reader.key() + self._names.tobytes())
         for paths in (self._images, self._masks if self._masks is not None else ()):
             for path in paths:
                 status = os.stat(path)
@@ -131,7 +148,9 @@ def missing_files(paths: Iterable[str | Path]) -> list[str]:
     for folder, names in by_folder.items():
         try:
             with os.scandir(folder or ".") as entries:
-                there = {entry.name for entry in entries if entry.is_file()}
+                there = {
+                    entry.name for entry in entries if entry.is_file(follow_symlinks=False) or os.path.isfile(entry)
+                }
         except OSError:
             there = set()
         missing += [os.path.join(folder, name) for name in names if name not in there]

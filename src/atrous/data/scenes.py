@@ -12,6 +12,7 @@ Each class asks for one thing that segmentation networks are said to need:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -141,6 +142,11 @@ class Scenes:
             noise=self.noise,
         )
         return RawSample(image, _lookup(canvas.ids, canvas.labels), f"{self.split}/{index:06d}")
+
+    def cache_key(self) -> str:
+        """Twenty hex digits of the knobs, and of the first scene, which changes when the drawing does."""
+        knobs = repr(sorted(vars(self).items())).encode()
+        return hashlib.sha256(knobs + self[0].image.tobytes()).hexdigest()[:20]
 
     def describe(self, index: int) -> SceneDescription:
         """The objects of scene `index` and where each is seen.

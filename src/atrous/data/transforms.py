@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atrous.data.files import Mask
-from atrous.data.scale_crop import random_scale_crop
+from atrous.data.files import REDUCTIONS, Mask
+from atrous.data.scale_crop import draw_factor, random_scale_crop
 from atrous.errors import ConfigError
 from atrous.types import IGNORE_INDEX
 
@@ -27,6 +27,9 @@ class Transform(Protocol):
 
     def __call__(self, image: NDArray[np.uint8], mask: Mask, *, seed: int) -> tuple[Tensor, Tensor]: ...
 
+    def reduction(self, seed: int) -> int:
+        """By how much, 1, 2, 4 or 8, the image may be reduced before it is given to `__call__` with this seed."""
+
 
 class TrainTransform:
     """Random scale, crop, horizontal flip, colour jitter and blur, then normalisation.
@@ -35,6 +38,8 @@ class TrainTransform:
         crop_size: (height, width) of the result. A smaller image is padded: `mean` in the image, `ignore_index` in the
             mask.
         scale: Smallest and largest factor of the scaling before the crop; both sides scale alike.
+        cat_max_ratio: Up to ten crop positions are drawn until no class has more than this share of the labelled
+            pixels, above 0. 1: off.
         flip: Probability of a left-right flip.
         brightness: The image is multiplied by up to 1 ± this, 0 to 1. 0: off, as for the next three.
         contrast: Contrast factor, up to 1 ± this, 0 to 1.
@@ -54,6 +59,7 @@ class TrainTransform:
         *,
         crop_size: Sequence[int],
         scale: Sequence[float] = (0.5, 2.0),
+        cat_max_ratio: float = 1.0,
         flip: float = 0.5,
         brightness: float = 0.4,
         contrast: float = 0.4,
@@ -70,6 +76,10 @@ class TrainTransform:
             )
         if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
             raise ConfigError(_impossible("scale", list(scale), "[smallest, largest] factor, such as [0.5, 2.0]"))
+        if not 0 < cat_max_ratio <= 1:
+            raise ConfigError(
+                _impossible("cat_max_ratio", cat_max_ratio, "a share above 0, such as 0.75, or 1 for off")
+            )
         ranges = {"flip": 1.0, "brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5, "blur": 1.0}
         values = dict(zip(ranges, (flip, brightness, contrast, saturation, hue, blur), strict=True))
         for name, high in ranges.items():
@@ -77,6 +87,7 @@ class TrainTransform:
                 raise ConfigError(_impossible(name, values[name], f"a number from 0 to {high:g}"))
         self.crop_size = (crop_size[0], crop_size[1])
         self.scale = (scale[0], scale[1])
+        self.cat_max_ratio = cat_max_ratio
         self.mean, self.std = _check_statistics(mean, std)
         self.ignore_index = ignore_index
         steps = [A.HorizontalFlip(p=flip)]
@@ -87,7 +98,10 @@ class TrainTransform:
         self._augment = A.Compose(steps, strict=True)
 
     def __call__(self, image: NDArray[np.uint8], mask: Mask, *, seed: int) -> tuple[Tensor, Tensor]:
-        """The sample's augmentation number `seed`: float32 (3, *crop_size) and int64 (*crop_size)."""
+        """The sample's augmentation number `seed`: float32 (3, *crop_size) and int64 (*crop_size).
+
+        The image may be reduced by `reduction(seed)`.
+        """
         rng = np.random.default_rng(seed)
         image, mask = random_scale_crop(
             image,
@@ -97,11 +111,17 @@ class TrainTransform:
             fill=[255 * value for value in self.mean],
             fill_mask=self.ignore_index,
             rng=rng,
+            max_ratio=self.cat_max_ratio,
         )
         # One state for all steps; set_random_seed would give each step the same draws, so that flips come with blurs.
         self._augment.set_random_state(rng, random.Random(seed))
         augmented = self._augment(image=image, mask=mask)
         return normalise(augmented["image"], self.mean, self.std), _to_tensor(augmented["mask"])
+
+    def reduction(self, seed: int) -> int:
+        """The largest of 1, 2, 4 and 8 that leaves the image no smaller than augmentation `seed` scales it to."""
+        factor = draw_factor(self.scale, np.random.default_rng(seed))
+        return max(reduction for reduction in REDUCTIONS if reduction == 1 or factor * reduction <= 1)
 
 
 class EvalTransform:
@@ -121,6 +141,10 @@ class EvalTransform:
     def __call__(self, image: NDArray[np.uint8], mask: Mask, *, seed: int = 0) -> tuple[Tensor, Tensor]:
         """float32 (3, H, W) and int64 (H, W); the seed changes nothing."""
         return self.normalise(image), _to_tensor(mask)
+
+    def reduction(self, seed: int) -> int:
+        """1: evaluation sees every pixel."""
+        return 1
 
     def normalise(self, image: NDArray[np.uint8]) -> Tensor:
         """An image without a mask: uint8 RGB (H, W, 3) to float32 (3, H, W)."""

@@ -1,0 +1,205 @@
+"""ISBI 2012's electron microscopy stacks: membranes between the neurons of a fruit fly larva, 30 slices of 512 x 512.
+
+Arganda-Carreras, Turaga, Berger, et al.: Crowdsourcing the creation of image segmentation algorithms for
+connectomics. Frontiers in Neuroanatomy 9, 2015. https://imagej.net/events/isbi-2012-segmentation-challenge
+Data: Cardona, Saalfeld, Preibisch, et al.: An Integrated Micro- and Macroarchitectural Analysis of the Drosophila Brain
+by Computer-Assisted Serial Section Electron Microscopy. PLoS Biology 8(10), 2010.
+Terms: free "for the purpose of generating or testing non-commercial image segmentation software"; publications must
+cite TrakEM2 and Cardona et al. 2010.
+
+The labels are white for cells and black for membranes, as U-Net's paper (Ronneberger et al., MICCAI 2015) describes them.
+The challenge gives no val split: the last slices of the stack serve, in one block, because neighbours look alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from atrous.data.files import MaskReader, list_images
+from atrous.data.pairs import FilePairs, check_folders, check_split
+from atrous.errors import ConfigError, DataError
+from atrous.types import ClassInfo, RawSample
+
+T = TypeVar("T")
+SPLITS = ("train", "val", "test")
+CLASS_INFO = ClassInfo(names=("membrane", "cell"), palette=((0, 0, 0), (255, 255, 255)), things=(1,), ids=(0, 255))
+VALUE_MAP = {0: 0, 255: 1}
+_BROKEN = (  # what Pillow raises over damaged TIFF files
+    OSError,
+    EOFError,
+    ArithmeticError,
+    LookupError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+_REMEDY = (
+    "Get the stacks from https://imagej.net/events/isbi-2012-segmentation-challenge, or set the folder with "
+    "data.root=... . Expected in it: train-volume.tif, train-labels.tif and test-volume.tif; or the slices as files, "
+    "train/image/0.png, train/label/0.png, test/0.png and so on, as the folder data/membrane of "
+    "https://github.com/zhixuhao/unet has them. The data are for non-commercial segmentation software."
+)
+
+
+class Membranes:
+    """One split of the stacks: images (512, 512, 3) of three equal channels, masks (512, 512) of 0 and 1.
+
+    Args:
+        root: The folder that holds the TIFF stacks, or train/ and test/ with one PNG per slice.
+        split: "train", "val" or "test"; the test stack's labels are not published.
+        val_slices: How many slices at the end of the training stack are the val split.
+
+    Raises:
+        ConfigError: If there is no such split, or `val_slices` leaves one of the two without slices.
+        DataError: If the folder, a stack, a slice or its label is missing, or a stack can't be read.
+    """
+
+    def __init__(self, *, root: str | Path, split: str, val_slices: int = 6) -> None:
+        check_split(split, SPLITS, "ISBI 2012")
+        root = Path(root)
+        check_folders(root, (), dataset="ISBI 2012", remedy=_REMEDY)
+        source = "test" if split == "test" else "train"
+        stack, labels = root / f"{source}-volume.tif", None if split == "test" else root / "train-labels.tif"
+        self._slices: _Stack | FilePairs
+        if stack.is_file():
+            self._slices = _Stack(stack, labels, _of_split(range(_count_pages(stack, labels)), split, val_slices))
+        else:
+            self._slices = _files(root, source, split, val_slices)
+        self.class_info = CLASS_INFO
+        self.labelled = self._slices.labelled
+
+    def __len__(self) -> int:
+        return len(self._slices)
+
+    def __getitem__(self, index: int) -> RawSample:
+        """Reads sample `index`; of a stack, its page alone is decoded.
+
+        Raises:
+            DataError: If a slice is damaged, the sizes differ, or the labels hold a value other than 0 and 255.
+        """
+        return self._slices[index]
+
+    def cache_key(self) -> str:
+        """Twenty hex digits of the files' names, sizes and times and of which slices are read; opens no file."""
+        return self._slices.cache_key()
+
+
+class _Stack:
+    """Pages of a TIFF stack, each decoded when it is asked for."""
+
+    def __init__(self, images: Path, labels: Path | None, pages: range) -> None:
+        self.labelled = labels is not None
+        self._images, self._labels, self._pages = images, labels, pages
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    def __getitem__(self, index: int) -> RawSample:
+        page = self._pages[index]
+        image = np.repeat(_read_page(self._images, page)[..., None], 3, axis=2)  # (H, W) -> (H, W, 3)
+        name = f"{self._images.stem.removesuffix('-volume')}/{page}"
+        if self._labels is None:
+            return RawSample(image, np.full(image.shape[:2], CLASS_INFO.ignore_index, np.uint8), name)
+        stored = _read_page(self._labels, page)
+        if stored.shape != image.shape[:2]:
+            raise DataError(
+                f"{self._labels}, slice {page}, is {stored.shape[0]} x {stored.shape[1]}, its image "
+                f"{image.shape[0]} x {image.shape[1]} pixels (height x width); they must be equal. {_REMEDY}"
+            )
+        wrong = np.setdiff1d(stored, list(VALUE_MAP))
+        if len(wrong):
+            raise DataError(
+                f"{self._labels}, slice {page}: label values {', '.join(map(str, wrong[:5]))}; expected 0 (membrane) and "
+                f"255 (cell) alone. Copy the stack again."
+            )
+        return RawSample(image, (stored == 255).astype(np.uint8), name)
+
+    def cache_key(self) -> str:
+        digest = hashlib.sha256(repr((CLASS_INFO, VALUE_MAP, self._pages)).encode())
+        for path in filter(None, (self._images, self._labels)):
+            status = os.stat(path)
+            digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()[:20]
+
+
+def _files(root: Path, source: str, split: str, val_slices: int) -> FilePairs:
+    """The slices of `split` as PNG files in the order of their numbers; the predictions among them are left out."""
+    images, labels = ("test", None) if source == "test" else ("train/image", "train/label")
+    folders = [folder for folder in (images, labels) if folder]
+    if not all((root / folder).is_dir() for folder in folders):
+        raise DataError(f"ISBI 2012 at {root} has neither {source}-volume.tif nor {' and '.join(folders)}. {_REMEDY}")
+    stems = [file.removesuffix(".png") for file in list_images(root / images, suffixes={".png"})]
+    ordered = sorted(filter(str.isdecimal, stems), key=int)
+    numbers = [ordered[position] for position in _of_split(range(len(ordered)), split, val_slices)]
+    return FilePairs(
+        title=f"ISBI 2012's split {split!r} at {root}",
+        remedy=_REMEDY,
+        names=[f"{source}/{number}" for number in numbers],
+        images=[f"{root}/{images}/{number}.png" for number in numbers],
+        masks=labels and [f"{root}/{labels}/{number}.png" for number in numbers],
+        reader=MaskReader(class_info=CLASS_INFO, value_map=VALUE_MAP),
+    )
+
+
+def _of_split(slices: range, split: str, val_slices: int) -> range:
+    """Those positions of a stack that belong to `split`: for val the last ones, for test all."""
+    if split == "test" or not slices:
+        return slices
+    if not 0 < val_slices < len(slices):
+        raise ConfigError(
+            f"val_slices={val_slices} of {len(slices)} slices; expected 1 to {len(slices) - 1}. Set data.val_slices=6."
+        )
+    return slices[:-val_slices] if split == "train" else slices[-val_slices:]
+
+
+def _count_pages(images: Path, labels: Path | None) -> int:
+    """The number of slices of a stack, which its labels must have too."""
+    if labels is None:
+        return _read(images, _pages)
+    if not labels.is_file():
+        raise DataError(f"no labels {labels} beside {images.name}. {_REMEDY}")
+    count, label_count = _read(images, _pages), _read(labels, _pages)
+    if count != label_count:
+        raise DataError(f"{images} has {count} slices, but {labels.name} {label_count}; one is incomplete. {_REMEDY}")
+    return count
+
+
+def _pages(stack: Image.Image) -> int:
+    return int(getattr(stack, "n_frames", 1))
+
+
+def _read_page(path: Path, page: int) -> NDArray[np.uint8]:
+    """Page `page` of a stack as (H, W)."""
+
+    def decode(stack: Image.Image) -> NDArray[np.uint8]:
+        stack.seek(page)
+        stack.load()
+        if stack.mode != "L":
+            raise DataError(f"{path}, slice {page}: Pillow's mode {stack.mode}; expected 8 bits of grey. {_REMEDY}")
+        return np.array(stack)
+
+    return _read(path, decode)
+
+
+def _read(path: Path, use: Callable[[Image.Image], T]) -> T:
+    """What `use` makes of an opened stack.
+
+    The file is opened anew each time: threads and worker processes can't share its position.
+    """
+    try:
+        with Image.open(path) as stack:
+            return use(stack)
+    except _BROKEN as error:
+        raise DataError(f"{path} is no complete TIFF stack: {error}. Copy it again.") from error
