@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,6 +23,22 @@ def resize(x: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Tensor:
     if x.shape[-2:] == size:
         return x
     return F.interpolate(x, size=size, mode=mode, align_corners=None if mode == "nearest" else False)
+
+
+def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cuts maps (N, C, h, w) at the bottom and the right, down to (N, C, *size); a side that is shorter stays.
+
+    Args:
+        x: Maps.
+        size: (height, width) of the result.
+    """
+    if not torch.compiler.is_exporting():
+        return x[..., : size[0], : size[1]]
+    # Of a slice `torch.export` asks whether it leaves its example as it is, and the program then refuses images of which
+    # the other is true. A padding of less than nothing is not asked, but copies.
+    rows, columns = (wanted - side for wanted, side in zip(size, x.shape[-2:], strict=True))
+    rows, columns = 0 if rows > 0 else rows, 0 if columns > 0 else columns
+    return F.pad(x, (0, columns, 0, rows))
 
 
 class Upsample(nn.Module):
@@ -69,8 +86,7 @@ class Upsample(nn.Module):
             (N, channels, *size).
         """
         if self.mode == "transposed":
-            x = self.conv(x)[..., : size[0], : size[1]]
-            return resize(x, size)
+            return resize(crop(self.conv(x), size), size)
         if self.mode == "resize_conv":
             convolved: Tensor = self.conv(resize(x, size, "nearest"))
             return convolved

@@ -22,6 +22,7 @@ from atrous.errors import ConfigError
 from atrous.layers.conv import check_batch
 from atrous.layers.init import gaussian_
 from atrous.layers.unpool import Unpool
+from atrous.layers.upsample import crop
 from atrous.types import SegOutput
 
 
@@ -81,7 +82,7 @@ class DeconvNet(nn.Module):
         x = F.pad(x, (0, max(0, kernel - width), 0, max(0, kernel - height)))
         x = self.fc6(x)  # (N, 4096, H/32 - 6, W/32 - 6), at least 1 x 1
         check_batch(self.fc7, x)
-        x = self.fc6_deconv(self.fc7(x))[..., :height, :width]  # (N, 512, H/32, W/32)
+        x = crop(self.fc6_deconv(self.fc7(x)), (height, width))  # (N, 512, H/32, W/32)
         for unpool, deconvs, taken in zip(self.unpool, self.decoder, reversed(pooled), strict=True):
             x = deconvs(unpool(x, taken))
         return SegOutput(self.score(x))

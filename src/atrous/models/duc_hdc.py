@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from atrous.encoders.encoder import Encoder
 from atrous.errors import ConfigError
 from atrous.layers.rates import check_dilations, is_rates
-from atrous.layers.upsample import Upsample
+from atrous.layers.upsample import Upsample, crop
 from atrous.types import SegOutput
 
 
@@ -78,9 +78,9 @@ class DUCHDC(nn.Module):
         for conv in others:
             x = x + conv(features)
         if self.upsample is None:
-            return SegOutput(F.pixel_shuffle(x, self.scale)[..., :height, :width])
+            return SegOutput(crop(F.pixel_shuffle(x, self.scale), (height, width)))
         size = (x.shape[-2] * self.scale, x.shape[-1] * self.scale)
-        return SegOutput(self.upsample(x, size)[..., :height, :width])
+        return SegOutput(crop(self.upsample(x, size), (height, width)))
 
 
 def set_rates(encoder: Encoder, schedule: str | Sequence[Sequence[int]]) -> None:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from atrous.encoders.encoder import Encoder
 from atrous.errors import ConfigError
-from atrous.layers.upsample import Upsample
+from atrous.layers.upsample import Upsample, crop
 from atrous.types import SegOutput
 
 
@@ -98,4 +98,4 @@ class FCN(nn.Module):
             score = self.score[str(fine)](F.max_pool2d(skip, 2) if self.pool else skip)
             x = self.upscore[f"{coarse}to{fine}"](x, score.shape[-2:]) + score  # (N, C, H/fine, W/fine)
         x = self.upscore[f"{self.strides[-1]}to1"](x, (padded[0], padded[1]))
-        return SegOutput(x[..., :height, :width])
+        return SegOutput(crop(x, (height, width)))

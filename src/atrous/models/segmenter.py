@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from atrous.encoders.vit import ViT
 from atrous.errors import ConfigError
-from atrous.layers.upsample import Upsample
+from atrous.layers.upsample import Upsample, crop
 from atrous.types import SegOutput
 
 
@@ -66,7 +66,7 @@ class Segmenter(nn.Module):
         """(N, 3, H, W) -> logits (N, num_classes, H, W)."""
         (patches,) = self.encoder(images, [self.encoder.depth])  # (N, D, h, w)
         x = self.upsample(self.decoder(patches), self.encoder.padded_size(images))
-        return SegOutput(x[..., : images.shape[-2], : images.shape[-1]])
+        return SegOutput(crop(x, (images.shape[-2], images.shape[-1])))
 
 
 class MaskTransformer(nn.Module):

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from atrous.encoders.vit import ViT
 from atrous.errors import ConfigError
 from atrous.layers.conv import ConvNormAct
-from atrous.layers.upsample import Upsample
+from atrous.layers.upsample import Upsample, crop
 from atrous.types import SegOutput
 
 
@@ -119,7 +119,7 @@ class SETR(nn.Module):
             streams = [maps[block] for block in self.aux_blocks]
             logits = self.head(maps[last], size)
         aux = [head(stream, size) for head, stream in zip(self.aux_heads, streams, strict=True)]
-        return SegOutput(logits[..., :height, :width], tuple(x[..., :height, :width] for x in aux))
+        return SegOutput(crop(logits, (height, width)), tuple(crop(x, (height, width)) for x in aux))
 
 
 def _paper_blocks(decoder: str, depth: int) -> list[int]:

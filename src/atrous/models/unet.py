@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from atrous.encoders.encoder import Encoder
 from atrous.errors import ConfigError
-from atrous.layers.upsample import Upsample, resize
+from atrous.layers.upsample import Upsample, crop, resize
 from atrous.types import SegOutput
 
 
@@ -105,7 +105,7 @@ class UNet(nn.Module):
         height, width = images.shape[-2:]
         rows, columns = (self._mirrored(size, images.device) for size in (height, width))
         logits = self.valid(images.index_select(2, rows).index_select(3, columns))
-        return SegOutput(logits[..., :height, :width])
+        return SegOutput(crop(logits, (height, width)))
 
     def valid(self, images: Tensor) -> Tensor:
         """The unpadded net: (N, 3, H, W) -> logits (N, num_classes, H - 2 border, W - 2 border), 572 -> 388 in the paper.
