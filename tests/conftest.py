@@ -1,8 +1,10 @@
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="atrous-cache-")  # what tests leave there is theirs alone
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks a registry at import otherwise
 
 

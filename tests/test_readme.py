@@ -1,20 +1,24 @@
-"""README's list of models is what conf/model says. `python tests/test_readme.py` writes it."""
+"""README's lists of models and data are what conf/ says. `python tests/test_readme.py` writes them."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-BEGIN, END = "<!-- models -->", "<!-- /models -->"
+GROUPS = ("model", "data")
 
 
-def model_table():
-    """One row for each yaml: its name, and its first comment line with links."""
-    rows = ["| `model=` | |", "|---|---|"]
-    for path in sorted((ROOT / "conf" / "model").glob("*.yaml")):
-        first = path.read_text().splitlines()[0]
-        assert first.startswith("# "), f"{path.name} must open with a comment that says what the model is"
-        rows.append(f"| `{path.stem}` | {linked(first.removeprefix('# '))} |")
+def table(group):
+    """One row for each yaml: its name, and the first sentence of its opening comment, or first line of a model's."""
+    rows = [f"| `{group}=` | |", "|---|---|"]
+    for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
+        comment = re.match(r"(# .*\n)+", path.read_text())
+        assert comment, f"{path.name} must open with a comment that says what it is"
+        lines = [line.removeprefix("# ") for line in comment[0].splitlines()]
+        text = lines[0] if group == "model" else re.split(r"\. (?=[A-Z])|\.$", " ".join(lines))[0]
+        rows.append(f"| `{path.stem}` | {linked(text)} |")
     return "\n".join(rows)
 
 
@@ -25,10 +29,11 @@ def linked(text):
     return re.sub(r"(?<!\]\()https://([^\s),;]+)", r"[\1](https://\1)", text)
 
 
-def test_models_are_those_of_conf():
-    _, _, after = README.read_text().partition(f"{BEGIN}\n")
-    table, _, _ = after.partition(f"\n{END}")
-    assert table.strip() == model_table(), "README.md is out of date; run `python tests/test_readme.py`"
+@pytest.mark.parametrize("group", GROUPS)
+def test_lists_are_those_of_conf(group):
+    _, _, after = README.read_text().partition(f"<!-- {group} -->\n")
+    found, _, _ = after.partition(f"\n<!-- /{group} -->")
+    assert found.strip() == table(group), "README.md is out of date; run `python tests/test_readme.py`"
 
 
 def test_links():
@@ -41,5 +46,8 @@ def test_links():
 
 
 if __name__ == "__main__":
-    head, _, rest = README.read_text().partition(BEGIN)
-    README.write_text(f"{head}{BEGIN}\n\n{model_table()}\n\n{END}{rest.partition(END)[2]}")
+    text = README.read_text()
+    for group in GROUPS:
+        head, _, rest = text.partition(f"<!-- {group} -->")
+        text = f"{head}<!-- {group} -->\n\n{table(group)}\n\n<!-- /{group} -->{rest.partition(f'<!-- /{group} -->')[2]}"
+    README.write_text(text)

@@ -4,10 +4,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from fixtures import write_folder
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from atrous.data.datamodule import SegmentationDataModule
+from atrous.data.folder import Folder
 from atrous.data.transforms import EvalTransform, TrainTransform
 from atrous.errors import ConfigError, DataError
 from atrous.types import ClassInfo, RawSample
@@ -119,9 +121,68 @@ def test_a_split_is_built_when_asked_for():
         data.dataset("holdout")
 
 
-def test_the_cache_changes_nothing():
-    plain, cached = (epoch_of(module(cache=cache).train_dataloader(), 1) for cache in ("none", "ram"))
-    assert all(equal(*pair) for pair in zip(plain, cached, strict=True))
+class Kept(Noise):
+    def cache_key(self):
+        return f"{self.split}-{self.length}"
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+def test_the_cache_changes_nothing(cache, tmp_path):
+    cached = module(dataset=Kept, cache=cache, cache_folder=str(tmp_path), sizes=[32, 40])
+    plain = epoch_of(module(sizes=[32, 40]).train_dataloader(), 1)
+    assert all(equal(*pair) for pair in zip(plain, epoch_of(cached.train_dataloader(), 1), strict=True))
+    assert any(path.is_dir() for path in tmp_path.glob("*train-10*")) == (cache == "disk")
+
+
+def test_a_disk_cache_needs_a_folder():
+    with pytest.raises(ConfigError, match=r"data.cache=disk needs data.cache_folder=\.\.\."):
+        module(dataset=Kept, cache="disk").dataset("train")
+    with pytest.raises(ConfigError, match=r"data.cache=gpu is impossible; choose one of none, ram, disk"):
+        module(cache="gpu")
+
+
+def test_a_split_is_not_renamed_by_its_settings():
+    with pytest.raises(ConfigError, match=r"data.train.split=val: data.train is the split 'train'"):
+        module(train={"split": "val"})
+
+
+def test_a_jpeg_that_is_shown_small_is_decoded_small(tmp_path):
+    write_folder(tmp_path, names=["a", "b", "c", "d"], size=(64, 80))
+    settings = {"images": str(tmp_path / "images"), "masks": str(tmp_path / "masks"), "val_fraction": 0.0}
+    small = TrainTransform(
+        crop_size=[16, 16], scale=[0.25, 0.25], flip=0, brightness=0, contrast=0, saturation=0, hue=0, blur=0
+    )
+    data = module(dataset=Folder, class_names=["ground", "cell"], train_transform=small, **settings)
+    (batch,) = data.train_dataloader()
+    usual = module(dataset=Folder, class_names=["ground", "cell"], train_transform=small, cache="ram", **settings)
+    (whole,) = usual.train_dataloader()  # what is kept was decoded whole
+    assert torch.equal(batch["mask"], whole["mask"])
+    difference = (batch["image"] - whole["image"]).abs()
+    assert 0 < difference.mean() < 0.35  # averaged before it is sampled; the images' noise is 0.2
+
+
+class Rare(Noise):
+    """Every pixel is ground, but for cells in image 3 and, few, in image 6."""
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        cells = {3: 100, 6: 5}.get(index, 0)
+        return sample._replace(mask=(np.arange(24 * 32) < cells).reshape(24, 32).astype(np.uint8))
+
+
+def test_images_with_rare_classes_come_more_often():
+    data = module(dataset=Rare, length=100, rare_class_temperature=0.1, rare_class_min_pixels=50)
+    data.check()
+    drawn = [batch["index"] for epoch in range(5) for batch in epoch_of(data.train_dataloader(), epoch)]
+    counts = torch.bincount(torch.cat(drawn), minlength=100)
+    assert counts.sum() == 500
+    assert counts[3] > 450  # the ground is drawn with exp(-10) of the cells' probability
+    again = [batch["index"] for batch in epoch_of(data.train_dataloader(), 4)]
+    assert torch.equal(torch.cat(again), torch.cat(drawn)[400:])
+    batch = epoch_of(data.train_dataloader(), 0)[0]
+    assert len({image.numpy().tobytes() for image in batch["image"]}) == 4
+    with pytest.raises(ConfigError, match=r"rare_class_min_pixels=3000: no image has .*'ground' \(at most 768\)"):
+        module(dataset=Rare, rare_class_temperature=0.1).check()
 
 
 def test_a_bad_file_is_found_before_training_and_in_a_worker():

@@ -49,3 +49,9 @@ def test_a_fingerprint_tells_data_apart():
     ]
     assert fingerprint(first) == fingerprint(same)
     assert len({fingerprint(first), *map(fingerprint, others)}) == 4
+
+
+def test_a_split_without_labels_is_no_0_255_mask():
+    dataset = Reads(4, values=(255,))
+    dataset.labelled = False
+    check(dataset)

@@ -6,9 +6,11 @@ import importlib
 import sys
 
 COMMANDS = {
+    "browse": "look at samples as the network gets them",
     "train": "train a network; also `python train.py`",
     "evaluate": "score a checkpoint on a split",
     "predict": "label images: a file, a folder or a glob",
+    "audit": "read every file of a data set and tell what is wrong",
 }
 
 

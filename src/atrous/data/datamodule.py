@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, default_collate
 
-from atrous.data.cache import InMemory
+from atrous.data.audit_cache import check_before_training, check_together
+from atrous.data.cache import InMemory, OnDisk
+from atrous.data.class_counts import count_classes
 from atrous.data.parallel import cores
-from atrous.data.quick_check import check
-from atrous.data.sampling import EvalSampler, Key, TrainSampler, Transformed
+from atrous.data.sampling import EvalSampler, Key, RareClasses, TrainSampler, Transformed
 from atrous.data.transforms import EvalTransform, Transform
 from atrous.errors import ConfigError, DataError
 from atrous.types import Batch, ClassInfo, Sample, SegmentationDataset
 
 SPLITS = ("train", "val", "test")
-CACHES = ("none", "ram")
+CACHES = ("none", "ram", "disk")
 _STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",)}  # the split that is scored is not always `test`
 
 
@@ -41,8 +42,11 @@ class SegmentationDataModule(LightningDataModule):
         batch_size: Samples per optimizer step, over all devices and accumulated batches.
         eval_batch_size: Samples per batch and device in evaluation. Above 1 the images must be of one size.
         num_workers: Loader processes per device; null: one per core but one, at most 8.
-        cache: "ram": keep the decoded images in memory; they are read in `setup`. "none": decode them every epoch.
+        cache: "ram": keep the decoded images in memory; they are read in `setup`. "disk": keep them in `cache_folder`,
+            for all processes and later runs. "none": decode them every epoch.
         cache_folder: Holds what is kept on disk.
+        rare_class_temperature: Draw images with rare classes more often, see `RareClasses`. null: each image once.
+        rare_class_min_pixels: Pixels of a class that an image must have to be drawn for it.
         seed: Sample order is a function of (seed, epoch), augmentation of (seed, epoch, index).
         train: Settings of the dataset for the train split alone, such as {length: 1000}.
         val: As `train`.
@@ -65,6 +69,8 @@ class SegmentationDataModule(LightningDataModule):
         num_workers: int | None = None,
         cache: str = "none",
         cache_folder: str | None = None,
+        rare_class_temperature: float | None = None,
+        rare_class_min_pixels: int = 3000,
         seed: int = 0,
         train: Mapping[str, Any] | None = None,
         val: Mapping[str, Any] | None = None,
@@ -82,11 +88,21 @@ class SegmentationDataModule(LightningDataModule):
             raise ConfigError(f"data.cache={cache} is impossible; choose one of {', '.join(CACHES)}.")
         self.cache = cache
         self.cache_folder = cache_folder
+        self.rare_class_temperature = rare_class_temperature
+        self.rare_class_min_pixels = rare_class_min_pixels
+        self._rare: RareClasses | None = None
         self.seed = seed
         self._build = dataset
         own = dict(zip(SPLITS, (train or {}, val or {}, test or {}), strict=True))
         self._settings = {split: {**shared, **settings, "split": split} for split, settings in own.items()}
         self._datasets: dict[str, SegmentationDataset] = {}
+        self._keys: dict[str, str | None] = {}  # of the files of each split in `_datasets`
+        for split, settings in own.items():
+            if settings.get("split", split) != split:
+                raise ConfigError(
+                    f"data.{split}.split={settings['split']}: data.{split} is the split {split!r}; a data set that can train "
+                    "on another one has a setting for it, see its yaml."
+                )
         for settings in self._settings.values():
             try:
                 inspect.signature(dataset).bind(**settings)
@@ -100,29 +116,40 @@ class SegmentationDataModule(LightningDataModule):
         return dataset.class_info
 
     def dataset(self, split: str) -> SegmentationDataset:
-        """The raw samples of a split, checked on a few files when it is first asked for.
+        """The samples of a split, checked when it is first asked for: by what an audit found, or else on a few files.
 
         Raises:
             ValueError: If `split` is not train, val or test.
             ConfigError: If the dataset's classes are not `num_classes`, or its ignore index not the transform's.
             DataError: If files are missing or bad.
         """
-        if split not in SPLITS:
-            raise ValueError(f"no split {split!r}; choose one of {', '.join(SPLITS)}")
         if split not in self._datasets:
-            cv2.setNumThreads(0)  # a worker that is forked after OpenCV has started threads can hang
-            dataset = self._build(**self._settings[split])
-            self._check_classes(dataset.class_info)
+            dataset = self.raw_dataset(split)
+            self._keys[split] = check_before_training(dataset, self.cache_folder)
             if self.cache == "ram":
                 dataset = InMemory(dataset)
-            check(dataset)
+            elif self.cache == "disk":
+                if self.cache_folder is None:
+                    raise ConfigError("data.cache=disk needs data.cache_folder=..., a folder for the decoded images.")
+                dataset = OnDisk(dataset, folder=self.cache_folder)
             self._datasets[split] = dataset
         return self._datasets[split]
+
+    def raw_dataset(self, split: str) -> SegmentationDataset:
+        """A split as its files hold it, neither checked nor cached; raises as `dataset`, but reads no sample."""
+        if split not in SPLITS:
+            raise ValueError(f"no split {split!r}; choose one of {', '.join(SPLITS)}")
+        cv2.setNumThreads(0)  # a worker that is forked after OpenCV has started threads can hang
+        dataset = self._build(**self._settings[split])
+        self._check_classes(dataset.class_info)
+        return dataset
 
     def check(self) -> None:
         """Finds, before a training, what `dataset` and `train_dataloader` would raise on the train and val split."""
         self.dataset("val")
         self._check_length(self.dataset("train"))
+        check_together(self._keys, self.cache_folder)
+        self._rare_classes()
 
     def normalise(self, image: NDArray[np.uint8]) -> Tensor:
         """An image as evaluation shows it to the network: uint8 RGB (H, W, 3) to float32 (3, H, W)."""
@@ -152,7 +179,12 @@ class SegmentationDataModule(LightningDataModule):
             )
         self._check_length(dataset)
         sampler = TrainSampler(
-            length=len(dataset), step_size=self.batch_size, seed=self.seed, rank=rank, world_size=world_size
+            length=len(dataset),
+            step_size=self.batch_size,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+            rare_classes=self._rare_classes(),
         )
         return self._loader(dataset, self.train_transform, sampler, self.batch_size // parts)
 
@@ -194,6 +226,18 @@ class SegmentationDataModule(LightningDataModule):
     def _cores(self) -> int:
         """Cores per process of this machine."""
         return max(1, cores() // (self.trainer.num_devices if self.trainer else 1))
+
+    def _rare_classes(self) -> RareClasses | None:
+        """Draws the train split's samples; made once. None where every image comes once."""
+        if self.rare_class_temperature is not None and self._rare is None:
+            train = self.raw_dataset("train")  # whose masks can be read alone
+            self._rare = RareClasses(
+                count_classes(train, folder=self.cache_folder),
+                names=train.class_info.names,
+                temperature=self.rare_class_temperature,
+                min_pixels=self.rare_class_min_pixels,
+            )
+        return self._rare
 
     def _check_length(self, train: SegmentationDataset) -> None:
         if len(train) < self.batch_size:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atrous.data.parallel import in_threads
 from atrous.errors import DataError
-from atrous.types import SegmentationDataset
+from atrous.types import ClassInfo, SegmentationDataset
 
 
 def check(dataset: SegmentationDataset, *, max_files: int = 64) -> None:
@@ -33,16 +33,30 @@ def check(dataset: SegmentationDataset, *, max_files: int = 64) -> None:
         labelled = mask[mask != info.ignore_index]
         return np.flatnonzero(np.bincount(labelled)), len(labelled) < mask.size
 
-    with ThreadPoolExecutor() as pool:
-        for classes, has_ignored in pool.map(read, map(int, indices)):
-            seen[classes] = True
-            ignored |= has_ignored
-    if ignored and info.num_classes > 1 and seen.sum() <= 1:
-        only = f"class {info.names[int(seen.argmax())]!r} and " if seen.any() else ""
-        raise DataError(
-            f"the {len(indices)} masks read hold only {only}ignored pixels ({info.ignore_index}). If they are 0/255 "
-            "masks, set value_map={0: 0, 255: 1}."
-        )
+    for classes, has_ignored in in_threads(read, indices.tolist(), description="checking"):
+        seen[classes] = True
+        ignored |= has_ignored
+    message = nothing_but_one_class(info, seen, ignored=ignored, masks=len(indices))
+    if message is not None and getattr(dataset, "labelled", True):
+        raise DataError(message)
+
+
+def nothing_but_one_class(info: ClassInfo, seen: NDArray[np.bool_], *, ignored: bool, masks: int) -> str | None:
+    """What to say where masks hold ignored pixels and at most one class; None where they don't.
+
+    Args:
+        info: The classes.
+        seen: (C,), whether each class occurs.
+        ignored: Whether ignored pixels occur.
+        masks: How many masks were read.
+    """
+    if not ignored or info.num_classes == 1 or seen.sum() > 1:
+        return None
+    only = f"class {info.names[int(seen.argmax())]!r} and " if seen.any() else ""
+    return (
+        f"the {masks} masks read hold only {only}ignored pixels ({info.ignore_index}). If they are 0/255 masks, set "
+        "value_map={0: 0, 255: 1}."
+    )
 
 
 def fingerprint(dataset: SegmentationDataset, *, max_files: int = 16) -> str:

@@ -1,0 +1,208 @@
+"""What an audit keeps of each sample, and the figures of a split that it adds up to."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atrous.types import ClassInfo, RawSample
+
+SEVERAL, NONE = -1, -2  # in place of a mask's only class
+
+
+class Noted(NamedTuple):
+    """What is kept of a sample that could be read."""
+
+    name: str
+    size: tuple[int, int]  # height, width
+    content: int  # 64 bits of a hash of the pixels
+    look: int  # 64-bit difference hash
+    plain: bool  # the image is of one colour; such ones are no one's duplicates
+    mean: NDArray[np.float64]  # (3,) of 0 to 255
+    square: NDArray[np.float64]  # (3,), the mean of the squares
+    pixels: NDArray[np.int64]  # (C + 1,), the ignored ones last
+
+
+def note(sample: RawSample, info: ClassInfo) -> Noted:
+    """Reads off a sample what an audit keeps of it."""
+    image, mask = sample.image, sample.mask
+    height, width = mask.shape
+    mean, deviation = (values.ravel() for values in cv2.meanStdDev(image))
+    return Noted(
+        name=sample.name,
+        size=(height, width),
+        content=int.from_bytes(hashlib.sha256(np.ascontiguousarray(image).data).digest()[:8]),
+        look=difference_hash(image),
+        plain=not deviation.any(),
+        mean=mean,
+        square=mean**2 + deviation**2,
+        pixels=_count(mask, info),
+    )
+
+
+def difference_hash(image: NDArray[np.uint8]) -> int:
+    """64 bits that tell what an RGB image looks like: where its brightness rises from left to right, on a grid of 8 x 8.
+
+    Images that were saved anew, in another size or format, differ in few bits (Krawetz: Kind of Like That, 2013,
+    http://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html).
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    step = min(grey.shape) // 64
+    if step > 1:  # averages whole blocks first, which takes a tenth of the time
+        height, width = (length // step for length in grey.shape)
+        grey = cv2.resize(grey[: height * step, : width * step], (width, height), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
+    return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes())
+
+
+class SplitFigures:
+    """The figures of one split, from what was noted of its samples.
+
+    Args:
+        length: Number of samples; those that can't be read are among them.
+        class_info: The classes.
+        labelled: Whether the split has masks.
+    """
+
+    def __init__(self, *, length: int, class_info: ClassInfo, labelled: bool) -> None:
+        count = class_info.num_classes
+        self.length = length
+        self.labelled = labelled
+        self.names: list[str] = []
+        self.pixels = np.zeros(count, np.int64)  # of each class
+        self.ignored = 0  # pixels
+        self.images_with = np.zeros(count, np.int64)  # images in which the class occurs
+        self.pixels_around = np.zeros(count, np.int64)  # pixels of those images
+        self._sizes = np.zeros((length, 2), np.int32)
+        self._contents = np.zeros(length, np.uint64)
+        self._looks = np.zeros(length, np.uint64)
+        self._plain = np.zeros(length, bool)
+        self._only = np.zeros(length, np.int32)
+        self._ignores = np.zeros(length, bool)
+        self._total = 0
+        self._sum = np.zeros(3)
+        self._squares = np.zeros(3)
+
+    def add(self, noted: Noted) -> None:
+        """Counts one more sample in."""
+        at, total = len(self.names), noted.size[0] * noted.size[1]
+        classes, ignored = noted.pixels[:-1], int(noted.pixels[-1])
+        there = np.flatnonzero(classes)
+        self.names.append(noted.name)
+        self._sizes[at] = noted.size
+        self._contents[at], self._looks[at], self._plain[at] = noted.content, noted.look, noted.plain
+        self._only[at] = there[0] if len(there) == 1 else SEVERAL if len(there) else NONE
+        self._ignores[at] = ignored > 0
+        self._total += total
+        self._sum += total * noted.mean
+        self._squares += total * noted.square
+        if self.labelled:
+            self.pixels += classes
+            self.ignored += ignored
+            self.images_with[there] += 1
+            self.pixels_around[there] += total
+
+    @property
+    def read(self) -> int:
+        """Number of samples that could be read."""
+        return len(self.names)
+
+    @property
+    def sizes(self) -> NDArray[np.int32]:
+        """(N, 2), the height and width of each image that could be read; so the next ones."""
+        return self._sizes[: self.read]
+
+    @property
+    def contents(self) -> NDArray[np.uint64]:
+        """(N,), equal where the pixels are."""
+        return self._contents[: self.read]
+
+    @property
+    def looks(self) -> NDArray[np.uint64]:
+        """(N,) difference hashes."""
+        return self._looks[: self.read]
+
+    @property
+    def plain(self) -> NDArray[np.bool_]:
+        """(N,), whether an image is of one colour."""
+        return self._plain[: self.read]
+
+    @property
+    def only(self) -> NDArray[np.int32]:
+        """(N,), the only class in a mask, SEVERAL or NONE."""
+        return self._only[: self.read]
+
+    @property
+    def ignores(self) -> NDArray[np.bool_]:
+        """(N,), whether a mask has ignored pixels."""
+        return self._ignores[: self.read]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """(3,) of all pixels, red, green and blue, 0 to 1."""
+        return self._sum / max(1, self._total) / 255
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """(3,), as `mean`."""
+        variance = self._squares / max(1, self._total) / 255**2 - self.mean**2
+        return np.sqrt(np.maximum(variance, 0))
+
+    def median_frequency_weights(self) -> list[float]:
+        """One weight per class: the median class frequency over the class's own.
+
+        The frequency is the share of the class in the pixels of the images in which it occurs; Eigen, Fergus:
+        Predicting Depth, Surface Normals and Semantic Labels. ICCV 2015; used by SegNet, PAMI 2017. A class
+        that never occurs has weight 1.
+        """
+        there = self.images_with > 0
+        frequency = self.pixels[there] / self.pixels_around[there]
+        weights = np.ones(len(self.pixels))
+        if there.any():
+            weights[there] = np.median(frequency) / frequency
+        return [float(weight) for weight in weights]
+
+    def enet_weights(self) -> list[float]:
+        """One weight per class: 1 / ln(1.02 + its share of the labelled pixels); Paszke et al.: ENet, 2016."""
+        share = self.pixels / max(1, self.pixels.sum())
+        return [float(weight) for weight in 1 / np.log(1.02 + share)]
+
+    def as_json(self, info: ClassInfo) -> dict[str, Any]:
+        """The figures as plain containers."""
+        sizes: dict[str, Any] = {}
+        if self.read:
+            unique, counts = np.unique(self.sizes, axis=0, return_counts=True)
+            sizes = {
+                "different": len(unique),
+                "commonest": unique[counts.argmax()].tolist(),
+                **{
+                    side: [int(values.min()), float(np.median(values)), int(values.max())]
+                    for side, values in zip(("height", "width"), self.sizes.T, strict=True)
+                },
+            }
+        return {
+            "images": self.length,
+            "read": self.read,
+            "labelled": self.labelled,
+            "sizes": sizes,  # height and width: least, median, most
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "pixels": dict(zip(info.names, self.pixels.tolist(), strict=True)),
+            "images_with": dict(zip(info.names, self.images_with.tolist(), strict=True)),
+            "ignored_pixels": self.ignored,
+        }
+
+
+def _count(mask: NDArray[np.uint8] | NDArray[np.int32], info: ClassInfo) -> NDArray[np.int64]:
+    """The pixels of each class and, last, the ignored ones: int64 (C + 1,)."""
+    classes = info.num_classes
+    if mask.dtype == np.uint8:
+        rows = max(1, 2**24 // mask.shape[1])  # OpenCV counts in float32, which is exact up to 2^24
+        strips = [mask[top : top + rows] for top in range(0, mask.shape[0], rows)]
+        counts = sum(cv2.calcHist([strip], [0], None, [256], [0, 256]).ravel().astype(np.int64) for strip in strips)
+        return np.append(counts[:classes], counts[info.ignore_index])
+    return np.bincount(np.where(mask == info.ignore_index, classes, mask).ravel(), minlength=classes + 1)
