@@ -5,14 +5,11 @@ from __future__ import annotations
 import mmap
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
-from atrous.data.parallel import in_threads
+from atrous.data.parallel import in_threads, locked
 from atrous.errors import ConfigError
 from atrous.types import RawSample, SegmentationDataset
 
@@ -132,7 +129,7 @@ def _fill(dataset: SegmentationDataset, folder: str) -> None:
     part = f"{folder}.part"
     try:
         os.makedirs(os.path.dirname(folder), exist_ok=True)
-        with _locked(f"{folder}.lock"):
+        with locked(f"{folder}.lock", waiting="waiting for another process that decodes the same images to disk"):
             if os.path.isdir(folder):  # another process has filled it meanwhile
                 return
             shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
@@ -169,20 +166,6 @@ def _write(dataset: SegmentationDataset, folder: str) -> None:
         np.save(file, np.array(rows, kinds))
         file.flush()
         os.fsync(file.fileno())
-
-
-@contextmanager
-def _locked(path: str) -> Iterator[None]:
-    """Holds a file's lock, which the system takes back from a process that dies."""
-    import fcntl  # not on Windows, where the rest of this module works
-
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            Console(stderr=True).print("waiting for another process that decodes the same images to disk")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _no_room(folder: str, trouble: str) -> str:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atrous.data.files import Mask
-from atrous.data.parallel import in_threads
+from atrous.data.parallel import in_processes, locked
 from atrous.errors import DataError
 from atrous.types import SegmentationDataset
 
 
 def count_classes(dataset: SegmentationDataset, *, folder: str | Path | None) -> NDArray[np.int64]:
-    """Counts the pixels of each class in each image, in threads; ignored pixels count nowhere.
+    """Counts the pixels of each class in each image, in processes; ignored pixels count nowhere.
 
     A dataset with a method `mask(index)` is asked for its masks alone. One with `cache_key()` is counted once: the
     counts are kept in `folder`, and of several processes one counts while the others wait for it.
@@ -37,7 +37,7 @@ def count_classes(dataset: SegmentationDataset, *, folder: str | Path | None) ->
         return _count(dataset)
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, f"class_counts-{key()}.npz")
-    with _locked(path.removesuffix(".npz") + ".lock"):
+    with locked(f"{path}.lock", waiting="waiting for another process that counts the same classes"):
         counts = _load(path, (len(dataset), dataset.class_info.num_classes))
         if counts is None:
             counts = _count(dataset)
@@ -63,7 +63,7 @@ def _count(dataset: SegmentationDataset) -> NDArray[np.int64]:
         return np.bincount(labelled, minlength=classes).astype(np.int64, copy=False)
 
     counts = np.empty((len(dataset), classes), np.int64)
-    for index, row in enumerate(in_threads(count, range(len(dataset)), description="counting classes")):
+    for index, row in enumerate(in_processes(count, range(len(dataset)), description="counting classes")):
         counts[index] = row
     return counts
 
@@ -89,14 +89,3 @@ def _save(path: str, counts: NDArray[np.int64]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-
-
-@contextlib.contextmanager
-def _locked(path: str) -> Iterator[None]:
-    """Holds an exclusive lock on the file, which ends with the process at the latest."""
-    import fcntl  # not on Windows, where the rest of this module works
-
-    with open(path, "a") as file:
-        with contextlib.suppress(OSError):  # a file system without locks: then each process counts
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

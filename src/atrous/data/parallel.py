@@ -1,4 +1,4 @@
-"""Reads many samples at once, with a progress bar."""
+"""Reads many samples at once, with a progress bar; and lets one of several processes do what all of them need."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -52,6 +53,28 @@ def in_processes(read: Callable[[int], T], indices: Sequence[int], *, descriptio
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(cores(), mp_context=context, initializer=_inherit, initargs=(read,)) as pool:
         yield from _in_order(pool, _read_inherited, indices, description)
+
+
+@contextmanager
+def locked(path: str, *, waiting: str) -> Iterator[None]:
+    """Holds a file's lock, which the system takes back from a process that dies.
+
+    Args:
+        path: The file; made if it is not there.
+        waiting: What to say where another process holds the lock.
+
+    Raises:
+        OSError: If the file can't be made, or the file system has no locks.
+    """
+    import fcntl  # not on Windows, where the rest works
+
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            Console(stderr=True).print(waiting)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _in_order(pool: Executor, read: Callable[[int], T], indices: Sequence[int], description: str) -> Iterator[T]:
