@@ -19,7 +19,7 @@ ALLOWED = {
     "optim": BASE,
     "inference": BASE,
     "tasks": BASE | {"metrics", "inference"},
-    "callbacks": BASE | {"metrics", "inference"},
+    "callbacks": BASE | {"metrics", "inference", "optim"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 

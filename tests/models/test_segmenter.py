@@ -5,6 +5,7 @@ from torch.nn import functional as F
 from atrous.encoders.vit import ViT
 from atrous.errors import ConfigError
 from atrous.models.segmenter import Segmenter
+from atrous.optim.groups import param_groups
 
 
 def build(**options):
@@ -103,3 +104,14 @@ def test_dropout_acts_in_training_only():
 def test_unknown_decoder():
     with pytest.raises(ConfigError, match="decoder 'masks' is none of Segmenter's; use decoder=linear or decoder=mask"):
         build(decoder="masks")
+
+
+def test_the_class_embeddings_do_not_decay():
+    """`no_weight_decay` of the release's MaskTransformer, segm/model/decoder.py."""
+    model = Segmenter(num_classes=3, encoder=ViT(name="test_vit"))
+    decaying, not_decaying = (
+        {id(p) for group in param_groups(model, lr=1.0, weight_decay=1.0) for p in group["params"] if decays(group)}
+        for decays in (lambda group: group["weight_decay"] > 0, lambda group: group["weight_decay"] == 0)
+    )
+    assert id(model.decoder.classes) in not_decaying
+    assert {id(model.decoder.project_patch), id(model.decoder.project_class)} <= decaying

@@ -50,9 +50,7 @@ class Progress(pl.Callback):
             self._bars.advance(self._train)
             return
         self._last_refresh = now
-        text = (
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {float(outputs['loss']):.3f}{self._scores}"
-        )
+        text = f"{_place(trainer)}  loss {float(outputs['loss']):.3f}{self._scores}"
         self._bars.update(self._train, advance=1, text=text)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -70,10 +68,7 @@ class Progress(pl.Callback):
         if trainer.is_global_zero and not self.console.is_terminal:
             loss = float(trainer.callback_metrics.get("train/loss", float("nan")))
             minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-            self.console.print(
-                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {loss:.3f}{self._scores}  "
-                f"after {minutes}:{seconds:02d}"
-            )
+            self.console.print(f"{_place(trainer)}  loss {loss:.3f}{self._scores}  after {minutes}:{seconds:02d}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close()
@@ -124,3 +119,10 @@ class Progress(pl.Callback):
         if self._bars is not None and self._eval is not None:
             self._bars.remove_task(self._eval)
         self._eval = None
+
+
+def _place(trainer: pl.Trainer) -> str:
+    """How far it is, in what the run's length is given in."""
+    if trainer.max_epochs == -1:
+        return f"step {trainer.global_step}/{trainer.max_steps}"
+    return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"

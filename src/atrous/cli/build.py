@@ -97,7 +97,7 @@ def build_trainer(
             f"trainer.accelerator={options['accelerator']}, but PyTorch {torch.__version__} finds no GPU here. "
             "Use trainer=cpu, or install a driver and a torch build that fit each other (see `nvidia-smi`)."
         )
-    options = {**options, "devices": device_count(options)}
+    options = {**in_updates(options), "devices": device_count(options)}
     plugins = []
     if options.pop("sync_batchnorm") and options["devices"] * options["num_nodes"] > 1:
         plugins.append(SyncBatchNorm(cpu=options["accelerator"] == "cpu"))
@@ -105,6 +105,21 @@ def build_trainer(
     trainer: pl.Trainer = make_trainer(
         callbacks=callbacks, logger=loggers, plugins=plugins, default_root_dir=str(folder)
     )
+    return trainer
+
+
+def in_updates(trainer: dict[str, Any]) -> dict[str, Any]:
+    """The Trainer's settings for a run whose length or validations are given in updates.
+
+    `max_steps` takes the place of `max_epochs`, which Lightning would end at if that comes first. A whole
+    `val_check_interval` counts across epochs, and updates, which Lightning counts in batches within an epoch.
+    """
+    trainer = dict(trainer)
+    if trainer.get("max_steps", -1) > 0:
+        trainer["max_epochs"] = -1
+    if isinstance(trainer.get("val_check_interval"), int):
+        trainer["check_val_every_n_epoch"] = None
+        trainer["val_check_interval"] *= trainer["accumulate_grad_batches"]
     return trainer
 
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from atrous.cli.app import error_message, resolved, run_hydra
 from atrous.cli.checks import check_config
+from atrous.errors import TrainingError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -86,6 +87,11 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
     seconds = time.monotonic() - started
 
     best = Path(trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    if best == Path():
+        raise TrainingError(
+            f"the run ended after {trainer.global_step} updates, before its first validation, so there is no checkpoint to "
+            "score. Lower trainer.val_check_interval, or train for longer."
+        )
     build.load_weights(task, build.load_checkpoint(best)["state_dict"], best)
     precision = str(config["trainer"]["precision"])
     scored = evaluation.evaluate(trainer, task, datamodule, config["eval_split"], precision=precision)

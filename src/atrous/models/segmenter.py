@@ -104,6 +104,10 @@ class MaskTransformer(nn.Module):
         self.apply(_initialise)
         nn.init.trunc_normal_(self.classes, std=0.02)
 
+    def no_weight_decay(self) -> set[str]:
+        """What does not decay, as in the release; asked for under timm's name by `atrous.optim.groups`."""
+        return {"classes"}
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, h, w) -> masks (N, num_classes, h, w)."""
         patches = self.project(x.flatten(2).transpose(1, 2))  # (N, h w, D)
