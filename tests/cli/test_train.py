@@ -5,6 +5,7 @@ import pytest
 import torch
 import yaml
 
+from atrous.cli.build import build_datamodule, build_task
 from atrous.metrics.scores import summary
 
 
@@ -74,3 +75,14 @@ def test_ema_scores_the_averaged_weights(train_run, tmp_path):
         if not torch.equal(value, checkpoint["current_model_state"][key])
     ]
     assert changed
+
+
+def test_class_weights_by_the_name_of_a_rule(finished_run):
+    config = torch.load(finished_run / "checkpoints" / "best.ckpt", weights_only=True)["config"]
+    config["loss"]["class_weights"] = "enet"
+    data = build_datamodule(config)
+    task = build_task(config, data)
+    train = data.dataset("train")
+    pixels = sum(np.bincount(train[index].mask.ravel(), minlength=256)[:11] for index in range(len(train)))
+    np.testing.assert_allclose(task.loss.class_weights, 1 / np.log(1.02 + pixels / pixels.sum()), rtol=1e-5)
+    assert task.config["loss"]["class_weights"] == "enet"  # what a checkpoint says is what the user said

@@ -21,9 +21,11 @@ from torch import nn
 from atrous.cli.checkpoint import with_overrides
 from atrous.cli.checks import check_config
 from atrous.cli.trust import check_targets
+from atrous.data.class_counts import count_classes
 from atrous.data.datamodule import SegmentationDataModule
 from atrous.encoders.weights_file import read_weights
 from atrous.errors import CheckpointError, ConfigError
+from atrous.losses.class_weights import with_named_weights
 from atrous.models.adapter import adapt
 from atrous.models.pretrained import load_pretrained
 from atrous.tasks.semantic import SemanticScorer, SemanticTask
@@ -72,14 +74,19 @@ def build_model(config: dict[str, Any]) -> nn.Module:
     return adapt(instantiate(config["model"], _convert_="all"))
 
 
-def build_task(config: dict[str, Any], class_info: ClassInfo) -> SemanticTask:
-    """The LightningModule with its model, loss, optimizer and scheduler."""
-    parts = {name: instantiate(config[name], _convert_="all") for name in ("loss", "optimizer", "scheduler")}
+def build_task(config: dict[str, Any], datamodule: SegmentationDataModule) -> SemanticTask:
+    """The LightningModule with its model, loss, optimizer and scheduler; class weights may come from the train split."""
+
+    def count() -> NDArray[np.int64]:
+        return count_classes(datamodule.raw_dataset("train"), folder=datamodule.cache_folder)
+
+    settings = {**config, "loss": with_named_weights(config["loss"], count)}
+    parts = {name: instantiate(settings[name], _convert_="all") for name in ("loss", "optimizer", "scheduler")}
     model = build_model(config)
     if config["weights"] is not None:
         load_pretrained(model, config["weights"], reset_head=config["reset_head"])
     make_task = instantiate(config["task"], _partial_=True, _convert_="all")
-    task: SemanticTask = make_task(model=model, **parts, class_info=class_info, config=config)
+    task: SemanticTask = make_task(model=model, **parts, class_info=datamodule.class_info, config=config)
     return task
 
 

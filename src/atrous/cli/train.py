@@ -73,7 +73,7 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
             split: fingerprint(datamodule.dataset(split)) for split in sorted({"train", "val", config["eval_split"]})
         }
         record.update(provenance={**record.content["provenance"], "data": prints})
-    task = build.build_task(config, datamodule.class_info)
+    task = build.build_task(config, datamodule)
     callbacks = [instantiate(options, _convert_="all") for options in config["callbacks"].values()]
     trainer = build.build_trainer(config, callbacks=callbacks, loggers=loggers, folder=folder)
     resume = config["ckpt_path"]

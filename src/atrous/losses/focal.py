@@ -1,0 +1,48 @@
+"""Focal loss. Lin, Goyal, Girshick, He and Dollár, "Focal Loss for Dense Object Detection", ICCV 2017,
+https://arxiv.org/abs/1708.02002, equations 4 and 5, with softmax in the place of sigmoid.
+
+Deviation: the sum is divided by the pixels that count, or by the sum of their weights, not by a number of anchors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from atrous.losses.base import at_least_zero, ratio
+from atrous.losses.pixel_loss import PixelLoss
+from atrous.types import IGNORE_INDEX
+
+
+class Focal(PixelLoss):
+    """Mean of -alpha (1 - p)^gamma log p over the pixels, p the softmax probability of the pixel's class.
+
+    Args:
+        ignore_index, aux_weight: As for `PixelLoss`.
+        class_weights: The paper's alpha, one per class; the mean is weighted by them. None: all 1.
+        gamma: How much easy pixels are held back, 0 (cross-entropy) or more; 2 is the paper's.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        ignore_index: int = IGNORE_INDEX,
+        class_weights: Sequence[float] | str | None = None,
+        gamma: float = 2.0,
+        aux_weight: float = 0.4,
+    ) -> None:
+        super().__init__(ignore_index=ignore_index, class_weights=class_weights, aux_weight=aux_weight)
+        self.gamma = at_least_zero(gamma, "gamma", "2")
+
+    def head_loss(self, logits: Tensor, mask: Tensor) -> Tensor:
+        surprise = self.cross_entropies(logits, mask)  # -log p, (N, H, W)
+        doubt = -torch.expm1(-surprise)  # 1 - p without cancellation
+        tiny = torch.finfo(doubt.dtype).tiny  # the slope of doubt^gamma at 0 is infinite where gamma < 1
+        focused = doubt.clamp(min=tiny) ** self.gamma * surprise
+        weights = self.weights_of(logits, mask)
+        return ratio((weights * focused).sum(), weights.sum())
