@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from unittest import mock
 
 import lightning.pytorch as pl
 import pytest
@@ -185,15 +187,16 @@ def test_averaged_weights_leave_frozen_ones_alone() -> None:
 
 def test_ddp_does_not_wait_for_frozen_gradients(tmp_path: Path) -> None:
     """A parameter that is frozen only after DDP has wrapped the model makes the second step fail."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
-    try:
-        model = cnn()
-        before = {name: value.clone() for name, value in model.state_dict().items()}
-        strategy = pl.strategies.DDPStrategy(broadcast_buffers=False, find_unused_parameters=False)
-        freeze = Freeze(encoder=2, batch_norm="encoder", batch_norm_affine=True)
-        fit(Task(model), freeze, strategy=strategy, plugins=[SyncBatchNorm(cpu=True)])
-    finally:
-        torch.distributed.destroy_process_group()
+    with mock.patch.dict(os.environ):  # Lightning leaves LOCAL_RANK there, which says that a launcher has been at work
+        torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+        try:
+            model = cnn()
+            before = {name: value.clone() for name, value in model.state_dict().items()}
+            strategy = pl.strategies.DDPStrategy(broadcast_buffers=False, find_unused_parameters=False)
+            freeze = Freeze(encoder=2, batch_norm="encoder", batch_norm_affine=True)
+            fit(Task(model), freeze, strategy=strategy, plugins=[SyncBatchNorm(cpu=True)])
+        finally:
+            torch.distributed.destroy_process_group()
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert "encoder.net.layer2.0.conv1.weight" in changed
     assert not any("layer1" in name or ("encoder" in name and name.endswith(STATISTICS)) for name in changed)
