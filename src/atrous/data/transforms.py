@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from atrous.data.elastic import random_elastic_crop
 from atrous.data.files import REDUCTIONS, Mask
 from atrous.data.scale_crop import draw_factor, random_scale_crop
 from atrous.errors import ConfigError
@@ -32,7 +34,7 @@ class Transform(Protocol):
 
 
 class TrainTransform:
-    """Random scale, crop, horizontal flip, colour jitter and blur, then normalisation.
+    """Random scale, crop, deformation, horizontal flip, colour jitter and blur, then normalisation.
 
     Args:
         crop_size: (height, width) of the result. A smaller image is padded: `mean` in the image, `ignore_index` in the
@@ -40,6 +42,9 @@ class TrainTransform:
         scale: Smallest and largest factor of the scaling before the crop; both sides scale alike.
         cat_max_ratio: Up to ten crop positions are drawn until no class has more than this share of the labelled
             pixels, above 0. 1: off.
+        elastic: Standard deviation in pixels of the smooth deformation of U-Net's paper, whose value is 10, see
+            `random_elastic_crop`. 0: off. With this or `rotation` a smaller image is mirrored instead of padded.
+        rotation: The crop is turned by up to ± so many degrees, 0 to 180.
         flip: Probability of a left-right flip.
         brightness: The image is multiplied by up to 1 ± this, 0 to 1. 0: off, as for the next three.
         contrast: Contrast factor, up to 1 ± this, 0 to 1.
@@ -60,6 +65,8 @@ class TrainTransform:
         crop_size: Sequence[int],
         scale: Sequence[float] = (0.5, 2.0),
         cat_max_ratio: float = 1.0,
+        elastic: float = 0.0,
+        rotation: float = 0.0,
         flip: float = 0.5,
         brightness: float = 0.4,
         contrast: float = 0.4,
@@ -80,14 +87,23 @@ class TrainTransform:
             raise ConfigError(
                 _impossible("cat_max_ratio", cat_max_ratio, "a share above 0, such as 0.75, or 1 for off")
             )
-        ranges = {"flip": 1.0, "brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5, "blur": 1.0}
-        values = dict(zip(ranges, (flip, brightness, contrast, saturation, hue, blur), strict=True))
+        if not 0 <= elastic < math.inf:
+            raise ConfigError(_impossible("elastic", elastic, "pixels from 0 on, such as 10"))
+        if (elastic or rotation) and cat_max_ratio < 1:
+            raise ConfigError(
+                f"data.train_transform.cat_max_ratio={cat_max_ratio} chooses among crops that are neither deformed nor "
+                f"turned, but elastic={elastic} and rotation={rotation}; set cat_max_ratio=1, or both others to 0."
+            )
+        ranges = {"rotation": 180.0, "flip": 1.0, "brightness": 1.0, "contrast": 1.0, "saturation": 1.0}
+        ranges |= {"hue": 0.5, "blur": 1.0}
+        values = dict(zip(ranges, (rotation, flip, brightness, contrast, saturation, hue, blur), strict=True))
         for name, high in ranges.items():
             if not 0 <= values[name] <= high:
                 raise ConfigError(_impossible(name, values[name], f"a number from 0 to {high:g}"))
         self.crop_size = (crop_size[0], crop_size[1])
         self.scale = (scale[0], scale[1])
         self.cat_max_ratio = cat_max_ratio
+        self.elastic, self.rotation = elastic, rotation
         self.mean, self.std = _check_statistics(mean, std)
         self.ignore_index = ignore_index
         steps = [A.HorizontalFlip(p=flip)]
@@ -103,23 +119,39 @@ class TrainTransform:
         The image may be reduced by `reduction(seed)`.
         """
         rng = np.random.default_rng(seed)
-        image, mask = random_scale_crop(
-            image,
-            mask,
-            size=self.crop_size,
-            scale=self.scale,
-            fill=[255 * value for value in self.mean],
-            fill_mask=self.ignore_index,
-            rng=rng,
-            max_ratio=self.cat_max_ratio,
-        )
+        if self.elastic or self.rotation:
+            image, mask = random_elastic_crop(
+                image,
+                mask,
+                size=self.crop_size,
+                scale=self.scale,
+                elastic=self.elastic,
+                rotation=self.rotation,
+                rng=rng,
+            )
+        else:
+            image, mask = random_scale_crop(
+                image,
+                mask,
+                size=self.crop_size,
+                scale=self.scale,
+                fill=[255 * value for value in self.mean],
+                fill_mask=self.ignore_index,
+                rng=rng,
+                max_ratio=self.cat_max_ratio,
+            )
         # One state for all steps; set_random_seed would give each step the same draws, so that flips come with blurs.
         self._augment.set_random_state(rng, random.Random(seed))
         augmented = self._augment(image=image, mask=mask)
         return normalise(augmented["image"], self.mean, self.std), _to_tensor(augmented["mask"])
 
     def reduction(self, seed: int) -> int:
-        """The largest of 1, 2, 4 and 8 that leaves the image no smaller than augmentation `seed` scales it to."""
+        """The largest of 1, 2, 4 and 8 that leaves the image no smaller than augmentation `seed` scales it to.
+
+        1 with a deformation or rotation, which reads the whole image.
+        """
+        if self.elastic or self.rotation:
+            return 1
         factor = draw_factor(self.scale, np.random.default_rng(seed))
         return max(reduction for reduction in REDUCTIONS if reduction == 1 or factor * reduction <= 1)
 
