@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from atrous.processes import process_count, sum_over_processes
 from atrous.types import IGNORE_INDEX, SegOutput
 
 
@@ -13,6 +14,11 @@ class SegmentationLoss(nn.Module):
 
     Losses are computed in float32 at least, whatever the precision of the training. A batch without a pixel that
     counts costs exactly 0 and has zero gradients.
+
+    In a training of several processes a mean is that of all their batches, not the mean of their means, which would give a
+    pixel more weight beside fewer others. What a process returns is its share of it: the average over the processes, which
+    is what DDP takes of their gradients, is the loss of the whole batch. In eval mode a process looks at its own batch alone.
+    With gradient accumulation each part has a mean of its own, as it has batch norm's statistics, and the parts weigh equally.
 
     Args:
         ignore_index: Mask value of the pixels that do not count.
@@ -53,6 +59,13 @@ class SegmentationLoss(nn.Module):
     def head_loss(self, logits: Tensor, mask: Tensor) -> Tensor:
         """What one head's logits (N, C, h, w) of any float type cost: a scalar."""
         raise NotImplementedError
+
+    def mean(self, total: Tensor, whole: Tensor) -> Tensor:
+        """This process's share of the mean over all processes' batches: scalars, `ratio(total, whole)` of one process."""
+        if not self.training or process_count() == 1:
+            return ratio(total, whole)
+        whole = whole.to(total.dtype)
+        return ratio(process_count() * total, sum_over_processes(whole))
 
     def counted(self, mask: Tensor) -> Tensor:
         """Which pixels count: bool (N, H, W)."""

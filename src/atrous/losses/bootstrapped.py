@@ -62,4 +62,4 @@ class BootstrappedCrossEntropy(PixelLoss):
         losses, weights = losses[counted], weights[counted]
         count = math.ceil(round(self.fraction * len(losses), 6))  # 0.07 of 100 is 7, although 0.07 * 100 is more
         hardest = losses.detach().topk(count, sorted=False).indices
-        return ratio(losses[hardest].sum(), weights[hardest].sum())
+        return self.mean(losses[hardest].sum(), weights[hardest].sum())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from atrous.losses.base import at_least_zero, ratio
+from atrous.losses.base import at_least_zero
 from atrous.losses.mask_maps import MaskMaps
 from atrous.losses.pixel_loss import PixelLoss
 from atrous.types import IGNORE_INDEX
@@ -62,7 +62,7 @@ class BorderWeight(PixelLoss):
 
     def head_loss(self, logits: Tensor, mask: Tensor) -> Tensor:
         weights = self.weights_of(logits, mask) + self.borders.of(mask, self._border) * self.counted(mask)
-        return ratio((weights * self.cross_entropies(logits, mask)).sum(), weights.sum())
+        return self.mean((weights * self.cross_entropies(logits, mask)).sum(), weights.sum())
 
     def _border(self, mask: NDArray[np.int64]) -> NDArray[np.float32]:
         nothing = np.isin(mask, self.background)

@@ -16,7 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from atrous.errors import ConfigError
-from atrous.losses.base import SegmentationLoss, ratio
+from atrous.losses.base import SegmentationLoss
 from atrous.losses.mask_maps import MaskMaps
 from atrous.losses.strips import resized
 from atrous.types import IGNORE_INDEX
@@ -62,7 +62,7 @@ class Boundary(SegmentationLoss):
         distances = self.distances.of(mask, lambda one: signed_distances(one, classes, self.ignore_index))
         p = resized(logits, mask).softmax(1)[:, classes]  # (N, K, H, W), as are the distances
         counted = self.counted(mask)
-        return ratio((p * distances).sum(1)[counted].sum(), counted.sum() * len(classes))
+        return self.mean((p * distances).sum(1)[counted].sum(), counted.sum() * len(classes))
 
 
 def signed_distances(mask: NDArray[np.int64], classes: Sequence[int], ignore_index: int) -> NDArray[np.float32]:

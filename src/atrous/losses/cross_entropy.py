@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from atrous.losses.base import ratio
 from atrous.losses.pixel_loss import PixelLoss
 from atrous.losses.strips import map_strips
 from atrous.types import IGNORE_INDEX
@@ -55,4 +54,4 @@ class CrossEntropy(PixelLoss):
                 label_smoothing=self.label_smoothing,
             )
 
-        return ratio(map_strips(logits, mask, weighted).sum(), self.weights_of(logits, mask).sum())
+        return self.mean(map_strips(logits, mask, weighted).sum(), self.weights_of(logits, mask).sum())

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from atrous.losses.base import at_least_zero, ratio
+from atrous.losses.base import at_least_zero
 from atrous.losses.pixel_loss import PixelLoss
 from atrous.types import IGNORE_INDEX
 
@@ -45,4 +45,4 @@ class Focal(PixelLoss):
         tiny = torch.finfo(doubt.dtype).tiny  # the slope of doubt^gamma at 0 is infinite where gamma < 1
         focused = doubt.clamp(min=tiny) ** self.gamma * surprise
         weights = self.weights_of(logits, mask)
-        return ratio((weights * focused).sum(), weights.sum())
+        return self.mean((weights * focused).sum(), weights.sum())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from atrous.losses.base import SegmentationLoss, ratio
+from atrous.losses.base import SegmentationLoss
 from atrous.losses.overlap import areas, index_loss
 from atrous.types import IGNORE_INDEX
 
@@ -21,7 +21,7 @@ class GeneralisedDice(SegmentationLoss):
 
     Args:
         ignore_index, aux_weight: As for `SegmentationLoss`.
-        per_image: Compare the areas of each image, as in the paper, instead of those of a device's batch.
+        per_image: Compare the areas of each image, as in the paper, instead of those of the whole batch.
     """
 
     def __init__(self, *, ignore_index: int = IGNORE_INDEX, per_image: bool = False, aux_weight: float = 0.4) -> None:
@@ -29,7 +29,7 @@ class GeneralisedDice(SegmentationLoss):
         self.per_image = per_image
 
     def head_loss(self, logits: Tensor, mask: Tensor) -> Tensor:
-        hit, predicted, actual = areas(logits, mask, self.ignore_index, self.per_image)  # each (G, C)
+        hit, predicted, actual = areas(logits, mask, self.ignore_index, self.per_image, self.training)  # each (G, C)
         weights = torch.where(actual > 0, 1 / actual.clamp(min=1), 0) ** 2
         groups = index_loss(2 * (weights * hit).sum(1), (weights * (predicted + actual)).sum(1))
-        return ratio(groups.sum(), (actual.sum(1) > 0).sum())
+        return self.mean(groups.sum(), (actual.sum(1) > 0).sum())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from atrous.losses.base import SegmentationLoss, ratio
+from atrous.losses.base import SegmentationLoss
 from atrous.losses.overlap import check_classes
 from atrous.losses.strips import resized
 from atrous.types import IGNORE_INDEX
@@ -48,7 +48,7 @@ class LovaszSoftmax(SegmentationLoss):
         if not self.per_image:
             return self._group_loss(p, mask)
         costs = torch.stack([self._group_loss(*image) for image in zip(p, mask, strict=True)])
-        return ratio(costs.sum(), self.counted(mask).any(2).any(1).sum())
+        return self.mean(costs.sum(), self.counted(mask).any(2).any(1).sum())
 
     def _group_loss(self, p: Tensor, mask: Tensor) -> Tensor:
         counted = self.counted(mask)

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from atrous.losses.base import ratio
 from atrous.losses.pixel_loss import PixelLoss
 from atrous.types import IGNORE_INDEX
 
@@ -63,4 +62,4 @@ class OHEM(PixelLoss):
             losses, weights = losses[kept], weights[kept]
         else:
             weights = weights * hard
-        return ratio((weights * losses).sum(), weights.sum())
+        return self.mean((weights * losses).sum(), weights.sum())

@@ -8,6 +8,7 @@ from torch import Tensor
 from atrous.errors import ConfigError
 from atrous.losses.base import SegmentationLoss, at_least_zero, ratio
 from atrous.losses.strips import sum_strips
+from atrous.processes import sum_over_processes
 from atrous.types import IGNORE_INDEX
 
 CLASSES = ("present", "all")
@@ -22,7 +23,7 @@ class OverlapLoss(SegmentationLoss):
 
     Args:
         ignore_index, aux_weight: As for `SegmentationLoss`.
-        per_image: Compare the areas of each image instead of those of a device's batch.
+        per_image: Compare the areas of each image instead of those of the whole batch.
         classes: "present": a class that does not occur in the truth of the batch (or image) is left out of the mean; what
             is wrongly predicted for it is missing in the other classes. "all": it costs the most where anything is
             predicted for it, which `smooth` softens.
@@ -48,20 +49,22 @@ class OverlapLoss(SegmentationLoss):
         self.smooth = at_least_zero(smooth, "smooth", "1")
 
     def head_loss(self, logits: Tensor, mask: Tensor) -> Tensor:
-        hit, predicted, actual = areas(logits, mask, self.ignore_index, self.per_image)  # each (G, C)
+        hit, predicted, actual = areas(logits, mask, self.ignore_index, self.per_image, self.training)  # each (G, C)
         costs = self.class_losses(hit, predicted, actual)
         counted = actual.sum(1) > 0  # (G,)
         averaged = counted[:, None] if self.all_classes else actual > 0
         averaged = averaged.expand_as(costs).to(costs.dtype)
         groups = ratio((costs * averaged).sum(1), averaged.sum(1))
-        return ratio((groups * counted).sum(), counted.sum())
+        return self.mean((groups * counted).sum(), counted.sum())
 
     def class_losses(self, hit: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
         """(G, C) from three times (G, C), G the number of images, or 1 for the batch."""
         raise NotImplementedError
 
 
-def areas(logits: Tensor, mask: Tensor, ignore_index: int, per_image: bool) -> tuple[Tensor, Tensor, Tensor]:
+def areas(
+    logits: Tensor, mask: Tensor, ignore_index: int, per_image: bool, training: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels of each class, ignored ones left out: hit = sum p y, predicted = sum p, actual = sum y.
 
     Args:
@@ -69,6 +72,7 @@ def areas(logits: Tensor, mask: Tensor, ignore_index: int, per_image: bool) -> t
         mask: int64 (N, H, W).
         ignore_index: Value of the pixels that do not count.
         per_image: (N, C) each, instead of the batch's (1, C).
+        training: The batch is that of all processes.
     """
     classes = logits.shape[1]
 
@@ -81,6 +85,8 @@ def areas(logits: Tensor, mask: Tensor, ignore_index: int, per_image: bool) -> t
     sums = sum_strips(logits, mask, piece, 3 * classes)  # (N, 3 C)
     if not per_image:
         sums = sums.sum(0, keepdim=True)
+        if training:
+            sums = sum_over_processes(sums)
     hit, predicted, actual = sums[:, :classes], sums[:, classes : 2 * classes], sums[:, 2 * classes :]
     return hit, predicted, actual.detach()
 

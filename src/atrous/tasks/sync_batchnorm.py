@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-import torch.distributed
-import torch.distributed.nn.functional as dist_nn
+import torch
 from lightning.pytorch.plugins import LayerSync
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from atrous.processes import sum_over_processes
 
 
 class SyncBatchNorm(LayerSync):
@@ -52,12 +53,12 @@ class _Synced:
         dims = [d for d in range(x.ndim) if d != 1]
         wide = x.float()
         count = torch.tensor([x.numel() / x.shape[1]], device=x.device)
-        sums = _sum_over_processes(torch.cat([wide.sum(dims), count]))
+        sums = sum_over_processes(torch.cat([wide.sum(dims), count]))
         count = sums[-1].detach()
         shape = [1, -1, *([1] * (x.ndim - 2))]
         mean = sums[:-1] / count  # (C,)
         centred = wide - mean.view(shape)
-        variance = _sum_over_processes(centred.square().sum(dims)) / count  # (C,)
+        variance = sum_over_processes(centred.square().sum(dims)) / count  # (C,)
         output = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             output = output * self.weight.view(shape) + self.bias.view(shape)
@@ -74,8 +75,3 @@ class _Synced:
 
 def _synced(plain: type[_BatchNorm]) -> type[_BatchNorm]:
     return type(f"Synced{plain.__name__}", (_Synced, plain), {})
-
-
-def _sum_over_processes(part: Tensor) -> Tensor:
-    """The differentiable sum."""
-    return cast(Tensor, dist_nn.all_reduce(part))  # type: ignore[no-untyped-call]
