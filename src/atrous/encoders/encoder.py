@@ -12,6 +12,7 @@ import timm
 from torch import Tensor, nn
 
 from atrous.encoders.catalog import check_encoder
+from atrous.encoders.checkpointing import checkpoint_blocks
 from atrous.encoders.dilation import dilate
 from atrous.encoders.weights_file import read_weights
 from atrous.errors import ConfigError
@@ -29,6 +30,8 @@ class Encoder(nn.Module):
         dilate_strided: See `atrous.encoders.dilation.dilate`.
         depth: How many maps; the stages after the last one are left out. None keeps all.
         in_channels: Of the images. Pretrained first convolutions are adapted as timm does.
+        gradient_checkpointing: Compute the blocks' intermediate results again in the backward pass instead of keeping them, see
+            `atrous.encoders.checkpointing`: less memory for one more forward pass. Results stay the same.
 
     Attributes:
         channels: Of each map, finest first.
@@ -37,7 +40,8 @@ class Encoder(nn.Module):
             stand before their pooling.
 
     Raises:
-        ConfigError: If timm has no such network, it can't do the output stride, or the weights can't be had or don't fit.
+        ConfigError: If timm has no such network, it can't do the output stride, the weights can't be had or don't fit, or
+            there are no blocks for `gradient_checkpointing`.
         CheckpointError: If the weights file is damaged.
     """
 
@@ -51,6 +55,7 @@ class Encoder(nn.Module):
         dilate_strided: bool = False,
         depth: int | None = None,
         in_channels: int = 3,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         check_encoder(name, output_stride)
@@ -68,6 +73,11 @@ class Encoder(nn.Module):
         self.ends_in_pool = isinstance(list(self.net.children())[-1], nn.MaxPool2d)
         if output_stride < info.reduction()[-1] or multi_grid is not None:
             dilate(self.net, output_stride, multi_grid, dilate_strided=dilate_strided)
+        if gradient_checkpointing and not checkpoint_blocks(self.net):
+            raise ConfigError(
+                f"encoder {name!r} is a row of single layers without blocks to compute again; use "
+                "model.encoder.gradient_checkpointing=false, or an encoder of blocks such as resnet50"
+            )
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Returns one map (N, channels[i], ~H/strides[i], ~W/strides[i]) for each stride, sizes rounded up or down."""

@@ -12,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atrous.encoders.checkpointing import checkpoint_blocks
 from atrous.encoders.encoder import create
 from atrous.errors import ConfigError
 
@@ -28,6 +29,7 @@ class ViT(nn.Module):
         image_size: Side of the square image whose grid the position embeddings are learned on; None takes the name's.
             Pretrained ones are resampled to it once.
         drop_path: Rate of stochastic depth at the last block; it grows linearly from the first.
+        gradient_checkpointing: As in `atrous.encoders.encoder.Encoder`.
 
     Attributes:
         channels: Of the maps.
@@ -39,7 +41,13 @@ class ViT(nn.Module):
     """
 
     def __init__(
-        self, *, name: str, weights: str | None = None, image_size: int | None = None, drop_path: float = 0.0
+        self,
+        *,
+        name: str,
+        weights: str | None = None,
+        image_size: int | None = None,
+        drop_path: float = 0.0,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         with torch.device("meta"):
@@ -52,6 +60,8 @@ class ViT(nn.Module):
         sizes = {} if image_size is None else {"img_size": image_size}
         net = create(name, weights, dynamic_img_size=True, drop_path_rate=drop_path, **sizes)
         net.prune_intermediate_layers([len(known.blocks) - 1], prune_norm=False, prune_head=True)  # type: ignore[operator]
+        if gradient_checkpointing:
+            checkpoint_blocks(net)
         self.net = net
         self.channels: int = known.embed_dim
         self.depth = len(known.blocks)

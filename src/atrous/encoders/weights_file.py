@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ def read_weights(path: Path) -> Any:
         CheckpointError: If the file is damaged, or holds more than data.
     """
     try:
+        _refuse_bomb(path)
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
@@ -27,3 +29,11 @@ def read_weights(path: Path) -> Any:
             f"{path} can't be read as weights: {(str(error) or repr(error)).splitlines()[0]} It is damaged, or holds code "
             "rather than weights, which is never run. Copy it again, or save `model.state_dict()`."
         ) from error
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Raises ValueError where an archive unpacks to more than its own size: torch stores tensors as they are."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError("it unpacks to more than its size.")
