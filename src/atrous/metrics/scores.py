@@ -47,25 +47,25 @@ def per_class(confusion: ArrayLike) -> dict[str, Scores]:
 def iou(confusion: ArrayLike) -> Scores:
     """Intersection over union (Jaccard index) of every class, (..., C)."""
     hits, true, predicted = _marginals(confusion)
-    return _ratio(hits, true + predicted - hits)
+    return ratio(hits, true + predicted - hits)
 
 
 def dice(confusion: ArrayLike) -> Scores:
     """Dice coefficient (F1 score) of every class, (..., C)."""
     hits, true, predicted = _marginals(confusion)
-    return _ratio(2 * hits, true + predicted)
+    return ratio(2 * hits, true + predicted)
 
 
 def class_accuracy(confusion: ArrayLike) -> Scores:
     """The share of each class's pixels that is found (recall), (..., C)."""
     hits, true, _ = _marginals(confusion)
-    return _ratio(hits, true)
+    return ratio(hits, true)
 
 
 def pixel_accuracy(confusion: ArrayLike) -> Scores:
     """The share of all pixels that is right, (...)."""
     hits, true, _ = _marginals(confusion)
-    return _ratio(hits.sum(-1), true.sum(-1))
+    return ratio(hits.sum(-1), true.sum(-1))
 
 
 def frequency_weighted_iou(confusion: ArrayLike) -> Scores:
@@ -74,13 +74,13 @@ def frequency_weighted_iou(confusion: ArrayLike) -> Scores:
     Source: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, section 5.
     """
     _, true, _ = _marginals(confusion)
-    return _ratio((true * np.nan_to_num(iou(confusion))).sum(-1), true.sum(-1))
+    return ratio((true * np.nan_to_num(iou(confusion))).sum(-1), true.sum(-1))
 
 
 def mean(scores: ArrayLike) -> Scores:
     """The mean over the classes that have a score: (..., C) -> (...)."""
     scores = np.asarray(scores, dtype=np.float64)
-    return _ratio(np.nansum(scores, axis=-1), np.count_nonzero(~np.isnan(scores), axis=-1))
+    return ratio(np.nansum(scores, axis=-1), np.count_nonzero(~np.isnan(scores), axis=-1))
 
 
 def _marginals(confusion: ArrayLike) -> tuple[Scores, Scores, Scores]:
@@ -91,8 +91,8 @@ def _marginals(confusion: ArrayLike) -> tuple[Scores, Scores, Scores]:
     return np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2)
 
 
-def _ratio(part: ArrayLike, whole: ArrayLike) -> Scores:
+def ratio(part: ArrayLike, whole: ArrayLike) -> Scores:
     """part / whole, NaN where there is no whole."""
     part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
-    ratio: Scores = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
-    return ratio
+    shares: Scores = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return shares
