@@ -39,17 +39,15 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Path]:
         refuse_overwriting(jobs, out, kinds)
         files = {name: path for path, name in jobs.items()}
 
-    import lightning.pytorch as pl
     import numpy as np
     import torch
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from atrous.cli import build
-    from atrous.cli.images import overlay, save_image
-    from atrous.cli.record import write_arrays
-    from atrous.data.files import read_image
-    from atrous.inference.labels import probabilities
+    from atrous.cli.prediction import Results
+    from atrous.data.rows import open_image
+    from atrous.inference.image import Decoded
 
     build.quiet_lightning()
     restored = build.restore(Path(settings["ckpt"]), settings, overrides)
@@ -62,28 +60,37 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Path]:
         info, images = dataset.class_info, range(len(dataset))
     trainer = build.build_trainer(restored.config, callbacks=[], loggers=[], folder=out)
     device = trainer.strategy.root_device
-    scorer: pl.LightningModule = restored.scorer.to(device).eval()
+    scorer = restored.scorer.to(device).eval()
     written = []
-    ids = np.array(info.ids, np.uint8 if max(info.ids) < 256 else np.uint16)
-    for key in track(images, description="labelling", console=Console(), disable=not sys.stdout.isatty()):
-        if isinstance(key, str):
-            name, image = key, read_image(files[key])
-        else:
-            raw = dataset[key]
-            name, image = raw.name, np.ascontiguousarray(raw.image)
-        height, width = image.shape[:2]
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
-            output = scorer(restored.normalise(image)[None].to(device))
-        scores = probabilities(output.logits, (height, width))[0]
-        mask = scores.argmax(0).cpu().numpy()
-        written.append(out / "labels" / f"{name}.png")
-        for kind in kinds:
-            (out / kind / name).parent.mkdir(parents=True, exist_ok=True)
-        save_image(written[-1], ids[mask])
-        if settings["overlay"]:
-            save_image(out / "overlays" / f"{name}.png", overlay(image, mask, info))
-        if settings["probabilities"]:
-            write_arrays(out / "probabilities" / f"{name}.npz", probabilities=scores.cpu().numpy().astype(np.float16))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(), disable=not sys.stdout.isatty()) as progress:
+        whole = progress.add_task("images", total=len(images))
+        rows = progress.add_task("rows of this image", total=None)
+        for key in images:
+            if isinstance(key, str):
+                out.mkdir(parents=True, exist_ok=True)
+                progress.reset(rows, description="decoding, %", total=100)
+                image = open_image(
+                    files[key],
+                    max_pixels=settings["max_pixels"],
+                    folder=out,
+                    progress=lambda share: progress.update(rows, completed=int(100 * share)),
+                )
+                name = key
+            else:
+                raw = dataset[key]
+                name, image = raw.name, np.ascontiguousarray(raw.image)
+            source = Decoded(image, restored.normalise, device=device, memory_format=scorer.memory_format)
+            progress.reset(rows, description="rows of this image", total=source.size[0])
+            for kind in kinds:
+                (out / kind / name).parent.mkdir(parents=True, exist_ok=True)
+            results = Results(out, name, kinds, info, image, overlay_size=settings["overlay_size"])
+            with torch.no_grad(), trainer.precision_plugin.forward_context(), results:
+                for strip in scorer.inference(scorer.model, source):
+                    results.add(strip)
+                    progress.advance(rows, strip.shape[2])
+            written.append(results.labels)
+            progress.advance(whole)
     print(f"{len(written)} image{'s' * (len(written) != 1)} labelled, written to {out}: {', '.join(kinds)}")
     print("label values: " + ", ".join(f"{value} {name}" for value, name in zip(info.ids, info.names, strict=True)))
     return written

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
+from atrous.data import header
 from atrous.data.matlab import read_matlab
 from atrous.data.png import GREY, INDEXED, RGB, decode_png
 from atrous.errors import ConfigError, DataError
@@ -38,7 +39,7 @@ _BROKEN = (
 _SHOWN = 5  # how many names or values an error lists
 
 
-def read_image(path: Path, *, reduction: int = 1) -> NDArray[np.uint8]:
+def read_image(path: Path, *, reduction: int = 1, max_pixels: int | None = None) -> NDArray[np.uint8]:
     """Reads an image as uint8 RGB (H, W, 3), upright by its EXIF orientation.
 
     Grey becomes three equal channels, transparency is dropped, 16 bits are cut to the upper 8.
@@ -47,11 +48,17 @@ def read_image(path: Path, *, reduction: int = 1) -> NDArray[np.uint8]:
         path: The file.
         reduction: 2, 4 or 8: a file named as a JPEG and not turned by EXIF comes as (ceil(H / reduction),
             ceil(W / reduction), 3), in three quarters to half of the time.
+        max_pixels: Refuse larger images; None: `atrous.data.header.max_pixels`.
 
     Raises:
-        DataError: If there is no such file, or it is no complete image, several in one, or holds numbers of 32 bits.
+        DataError: If there is no such file, or it is no complete image, several in one, too large, or holds numbers of 32
+            bits.
     """
-    data = _read_bytes(path)
+    return decode_image(_read_bytes(path, max_pixels=max_pixels), path, reduction=reduction)
+
+
+def decode_image(data: bytes, path: Path, *, reduction: int = 1) -> NDArray[np.uint8]:
+    """As `read_image`, of a file's bytes; `path` is what errors call it."""
     rgb = decode_png(data, kinds=(RGB,))
     if rgb is not None:
         return rgb
@@ -286,7 +293,7 @@ def some(items: Sequence[object]) -> str:
     return ", ".join(map(str, items[:_SHOWN])) + rest
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: Path, *, max_pixels: int | None = None) -> bytes:
     if path.is_dir():
         raise DataError(f"{path} is a folder, expected an image file. Check the data folder's layout.")
     try:
@@ -297,6 +304,11 @@ def _read_bytes(path: Path) -> bytes:
         raise DataError(f"{path} can't be read: {error.strerror}. Check the file's rights and its disk.") from error
     if not data:
         raise DataError(f"{path} is empty (0 bytes), expected an image. Copy it again.")
+    limit = header.max_pixels() if max_pixels is None else max_pixels
+    remedy = f"set the environment variable {header.VARIABLE}={{}}." if max_pixels is None else "give max_pixels={}."
+    header.refuse_bomb(io.BytesIO(data), path, limit=limit, remedy=remedy)
+    if 2 * (Image.MAX_IMAGE_PIXELS or limit) < limit:  # where Pillow refuses, lower than the user has it
+        Image.MAX_IMAGE_PIXELS = -(-limit // 2)
     return data
 
 
@@ -307,7 +319,9 @@ def _decode(data: bytes, path: Path) -> Image.Image:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: {error} Cut it into tiles.") from error
+        raise DataError(
+            f"{path}: {error} Cut it into tiles, or raise the limit by {header.VARIABLE}=PIXELS."
+        ) from error
     except _BROKEN as error:
         raise DataError(
             f"{path} ({len(data)} bytes) is no complete image of a known format. Copy it again, or save it as PNG."

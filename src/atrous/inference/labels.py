@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from atrous.inference.resize import resized_strips
 
 
 def labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """The most likely class of each pixel at `size`.
 
-    Resizes in float32, whatever the precision of the logits, one image at a time so that the full-size scores of a
-    batch are never held at once.
+    The same labels as `F.interpolate` in float32 and `argmax` give, without scores of that size: strips of rows are
+    resized, labelled and forgotten, one image after the other. `experiments/fused_labels` measures it.
 
     Args:
         logits: (N, C, h, w).
@@ -20,8 +24,31 @@ def labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         (N, H, W), uint8 up to 256 classes and int64 above: an eighth of the memory, and counted in half the time.
     """
-    dtype = torch.uint8 if logits.shape[1] <= 256 else torch.int64
-    return torch.cat([resize(image[None], size).argmax(1).to(dtype) for image in logits])
+    source = (logits.shape[-2], logits.shape[-1])
+    return torch.cat([strip_labels(resized_strips([image], source, size), size[0]) for image in logits.split(1)])
+
+
+def strip_labels(strips: Iterable[Tensor], height: int) -> Tensor:
+    """(N, height, W) labels of scores (N, C, any, W) that come from top to bottom; types as `labels`."""
+    found: Tensor | None = (
+        None  # made at once: small results between large ones would keep the allocator from reusing memory
+    )
+    top = 0
+    for strip in strips:
+        part = most_likely(strip)
+        if found is None:
+            found = part.new_empty(len(part), height, part.shape[2])
+        found[:, top : top + part.shape[1]] = part
+        top += part.shape[1]
+    if found is None:
+        raise ValueError("no strips of scores, expected at least one")
+    return found
+
+
+def most_likely(scores: Tensor) -> Tensor:
+    """Of scores (N, C, H, W), (N, H, W): uint8 up to 256 classes and int64 above. The first of equals wins."""
+    # `max` in place of `argmax`, which takes more time on CPUs; experiments/fused_labels
+    return scores.max(1).indices.to(torch.uint8 if scores.shape[1] <= 256 else torch.int64)
 
 
 def probabilities(logits: Tensor, size: tuple[int, int]) -> Tensor:

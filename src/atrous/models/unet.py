@@ -7,7 +7,7 @@ https://github.com/qubvel-org/segmentation_models.pytorch.
 
 Deviations:
 - The paper's logits are 184 pixels smaller than the image. `forward` mirrors the image at its borders first (section 2,
-  figure 2), so that the logits cover it; `valid` is the paper's raw net. `atrous.inference.overlap_tile` works tile by tile.
+  figure 2), so that the logits cover it; `valid` is the paper's raw net. `atrous.inference.tile` works tile by tile.
 - Images have three channels, the paper's one.
 """
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from atrous.encoders.encoder import Encoder
 from atrous.errors import ConfigError
+from atrous.layers.mirror import mirrored
 from atrous.layers.upsample import Upsample, crop, resize
 from atrous.types import SegOutput
 
@@ -103,7 +104,9 @@ class UNet(nn.Module):
         if self.padded:
             return SegOutput(self._logits(images))
         height, width = images.shape[-2:]
-        rows, columns = (self._mirrored(size, images.device) for size in (height, width))
+        rows, columns = (
+            mirrored(-self.border, self._input_size(size), size, images.device) for size in (height, width)
+        )
         logits = self.valid(images.index_select(2, rows).index_select(3, columns))
         return SegOutput(crop(logits, (height, width)))
 
@@ -137,13 +140,6 @@ class UNet(nn.Module):
         """The smallest valid input whose logits are at least so large."""
         lost = 4 * (self.stride - 1)  # by the contracting path's convolutions, counted at stride 1
         return math.ceil((size + 2 * self.border - lost) / self.stride) * self.stride + lost
-
-    def _mirrored(self, size: int, device: torch.device) -> Tensor:
-        """Indices of a side mirrored at both ends without repeating the end, as long as a valid input."""
-        index = torch.arange(-self.border, self._input_size(size) - self.border, device=device)
-        period = max(1, 2 * (size - 1))
-        index = index % period
-        return torch.minimum(index, period - index)
 
 
 class ContractingPath(nn.Module):
