@@ -42,6 +42,11 @@ class FiniteLoss(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._look(trainer)
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._look(trainer)
+
     def _look(self, trainer: pl.Trainer) -> None:
         step = -1 if self._bad_step is None else int(self._bad_step)
         if step >= 0:

@@ -32,6 +32,8 @@ class Progress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = time.monotonic()
+        best = getattr(trainer.checkpoint_callback, "best_model_score", None)  # of a run that goes on
+        self._best = self._best if best is None else float(best)
         if not trainer.is_global_zero:
             return
         self._open()

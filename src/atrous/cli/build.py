@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import warnings
@@ -15,20 +14,27 @@ import numpy as np
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
 from numpy.typing import NDArray
 from torch import nn
 
+from atrous.analysis.valid_taps import wide_rates
+from atrous.callbacks.checkpoint import WholeFiles
 from atrous.cli.checkpoint import with_overrides
-from atrous.cli.checks import check_config
-from atrous.cli.trust import check_targets
+from atrous.cli.checks import check_config, needs_gpu
+from atrous.cli.output_stride import follow_output_stride
+from atrous.cli.trust import check_targets, read_class_info
 from atrous.data.class_counts import count_classes
 from atrous.data.datamodule import SegmentationDataModule
 from atrous.encoders.weights_file import read_weights
 from atrous.errors import CheckpointError, ConfigError
+from atrous.inference.mode import Mode
+from atrous.inference.whole import Whole
 from atrous.losses.class_weights import with_named_weights
 from atrous.models.adapter import adapt
 from atrous.models.pretrained import load_pretrained
 from atrous.tasks.semantic import SemanticScorer, SemanticTask
+from atrous.tasks.sharded import Sharded, is_sharded
 from atrous.tasks.sync_batchnorm import SyncBatchNorm
 from atrous.types import ClassInfo
 
@@ -60,6 +66,7 @@ def quiet_lightning() -> None:
         ".*exists and is not empty.*",  # the run folder is the logger's folder
         ".*The dirpath has changed from.*",  # a resumed run has a folder of its own
         ".*The number of training batches.*smaller than the logging interval.*",
+        ".*ended before the epoch ended and your dataloader is.*",  # ours is told where to begin
     ):
         warnings.filterwarnings("ignore", message=message, module="lightning.*")
 
@@ -74,6 +81,14 @@ def build_model(config: dict[str, Any]) -> nn.Module:
     return adapt(instantiate(config["model"], _convert_="all"))
 
 
+def build_inference(config: dict[str, Any]) -> Mode:
+    """How images that are scored or predicted go through the network; whole in checkpoints of before there was a choice."""
+    if "inference" not in config:
+        return Whole()
+    mode: Mode = instantiate(config["inference"], _convert_="all")
+    return mode
+
+
 def build_task(config: dict[str, Any], datamodule: SegmentationDataModule) -> SemanticTask:
     """The LightningModule with its model, loss, optimizer and scheduler; class weights may come from the train split."""
 
@@ -85,18 +100,40 @@ def build_task(config: dict[str, Any], datamodule: SegmentationDataModule) -> Se
     model = build_model(config)
     if config["weights"] is not None:
         load_pretrained(model, config["weights"], reset_head=config["reset_head"])
+    crop = config["data"].get("train_transform", {}).get("crop_size")
+    warning = wide_rates(model, crop) if crop else None
+    if warning:
+        logging.getLogger(__name__).warning("%s", warning)
     make_task = instantiate(config["task"], _partial_=True, _convert_="all")
-    task: SemanticTask = make_task(model=model, **parts, class_info=datamodule.class_info, config=config)
+    task: SemanticTask = make_task(
+        model=model, **parts, class_info=datamodule.class_info, config=config, inference=build_inference(config)
+    )
     return task
+
+
+def build_scorer(config: dict[str, Any], class_info: ClassInfo) -> SemanticScorer:
+    """The network without what trains it."""
+    return SemanticScorer(
+        model=build_model(config),
+        class_info=class_info,
+        channels_last=config["task"]["channels_last"],
+        inference=build_inference(config),
+    )
+
+
+def unsharded(task: SemanticTask, config: dict[str, Any]) -> SemanticScorer:
+    """The task, or, where its weights are spread over processes, a network to load a checkpoint's into."""
+    return build_scorer(config, task.class_info) if is_sharded(task.model) else task
 
 
 def build_trainer(
     config: dict[str, Any], *, callbacks: list[pl.Callback], loggers: list[Logger], folder: Path
 ) -> pl.Trainer:
-    """The Trainer on the device that `config["trainer"]` asks for.
+    """The Trainer on the devices that `config["trainer"]` asks for; several processes average their gradients (DDP), and with
+    `strategy: fsdp` share weights.
 
     Raises:
-        ConfigError: If a GPU is asked for and there is none.
+        ConfigError: If a GPU is asked for, by itself or by the precision, and there is none.
     """
     options = config["trainer"]
     if options["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
@@ -105,13 +142,25 @@ def build_trainer(
             "Use trainer=cpu, or install a driver and a torch build that fit each other (see `nvidia-smi`)."
         )
     options = {**in_updates(options), "devices": device_count(options)}
-    plugins = []
-    if options.pop("sync_batchnorm") and options["devices"] * options["num_nodes"] > 1:
-        plugins.append(SyncBatchNorm(cpu=options["accelerator"] == "cpu"))
+    plugins: list[Any] = [WholeFiles()]
+    several = options["devices"] * options["num_nodes"] > 1
+    if options.pop("sync_batchnorm") and several:
+        plugins.append(SyncBatchNorm(cpu=options["accelerator"] == "cpu" or not torch.cuda.is_available()))
+    if options["strategy"] == "fsdp":
+        options["strategy"] = Sharded(processes=options["devices"] * options["num_nodes"]) if several else "auto"
+    elif options["strategy"] in ("auto", "ddp") and several:
+        options["strategy"] = DDPStrategy(broadcast_buffers=False)  # evaluation shards differ in length
+    strategy = options.pop("strategy")
     make_trainer = instantiate(options, _partial_=True, _convert_="all")
     trainer: pl.Trainer = make_trainer(
-        callbacks=callbacks, logger=loggers, plugins=plugins, default_root_dir=str(folder)
+        strategy=instantiate(strategy) if isinstance(strategy, dict) else strategy,
+        callbacks=callbacks,
+        logger=loggers,
+        plugins=plugins,
+        default_root_dir=str(folder),
     )
+    if trainer.precision != options.get("precision", trainer.precision):  # Lightning has taken another
+        raise ConfigError(needs_gpu(options["precision"]))
     return trainer
 
 
@@ -142,13 +191,14 @@ def device_count(trainer: dict[str, Any]) -> int:
     return devices
 
 
-def build_loggers(config: dict[str, Any]) -> list[Logger]:
-    """The loggers of the config; W&B goes offline where nobody is logged in."""
+def build_loggers(config: dict[str, Any], *, wandb_id: str | None = None) -> list[Logger]:
+    """The loggers of the config; W&B goes offline where nobody is logged in, and on with the run of `wandb_id`."""
     loggers: list[Logger] = []
     for options in config["logger"].values():
         if options["_target_"].endswith("WandbLogger"):
             offline = options["offline"]
-            options = {**options, "offline": not wandb_login() if offline is None else offline}
+            offline = not wandb_login() if offline is None else offline
+            options = {"id": wandb_id, "resume": "allow", **options, "offline": offline}
             loggers.append(instantiate(options, _partial_=True, _convert_="all")(config=config))
         else:
             loggers.append(instantiate(options, _convert_="all"))
@@ -197,19 +247,18 @@ def restore(path: Path, settings: dict[str, Any], overrides: list[str]) -> Resto
     for key in ("config", "class_info"):
         if key not in checkpoint:
             raise CheckpointError(f"{path} holds no `{key}`; expected a checkpoint that `atrous train` wrote.")
-    config = with_overrides(copy.deepcopy(checkpoint["config"]), overrides)
-    for part in ("model", "data"):
-        check_targets(config[part], settings["trusted"], f"the checkpoint {path}")
+    config = with_overrides(checkpoint["config"], overrides)
+    config = follow_output_stride(config, checkpoint["config"], overrides)
+    for part in ("model", "data", "inference"):
+        check_targets(config.get(part), settings["trusted"], f"the checkpoint {path}")
     check_config(config)
     one_device = {"devices": 1, "num_nodes": 1, "strategy": "auto", "sync_batchnorm": False, "_target_": TRAINER}
     config["trainer"] |= {
         "accelerator": accelerator(settings["accelerator"], config["trainer"]["accelerator"]),
         **one_device,
     }
-    class_info = ClassInfo(**checkpoint["class_info"])
-    scorer = SemanticScorer(
-        model=build_model(config), class_info=class_info, channels_last=config["task"]["channels_last"]
-    )
+    class_info = read_class_info(checkpoint["class_info"], f"the checkpoint {path}")
+    scorer = build_scorer(config, class_info)
     prefix = "model."
     weights = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
     load_weights(scorer, weights, path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +16,34 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from atrous.callbacks.interrupt import Interrupted, Signals
 from atrous.cli.build import device_count
 from atrous.cli.record import write_text
-from atrous.errors import TrainingError
+from atrous.errors import ConfigError, TrainingError
 
 
 def process_count(trainer: dict[str, Any]) -> int:
     """How many processes this machine takes part with."""
     return device_count(trainer)
+
+
+def needs_launch(trainer: dict[str, Any]) -> bool:
+    """Whether this process has to start others and wait for them, instead of training.
+
+    Raises:
+        ConfigError: If there are to be several machines, whose processes only a launcher can start.
+    """
+    if is_launched():
+        return False
+    nodes = trainer["num_nodes"]
+    if nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes={nodes}, but nothing has started this command on {nodes} machines, and by itself it would wait "
+            f"for the others for ever. Start it on each by `torchrun --nnodes={nodes} --nproc-per-node={process_count(trainer)} "
+            "--rdzv-backend=c10d --rdzv-endpoint=HOST:PORT train.py ... hydra.run.dir=FOLDER` with a folder that all see, or by "
+            "`srun` with one task per device; or set trainer.num_nodes=1."
+        )
+    return process_count(trainer) > 1
 
 
 def is_launched() -> bool:
@@ -38,19 +59,49 @@ def is_main_process() -> bool:
 def launch(config: dict[str, Any], folder: Path) -> float:
     """Runs `config` in one process per device and waits. Returns the run's mIoU.
 
+    The processes are in a session of their own, so that a Ctrl-C reaches them once, passed on from here.
+
     Raises:
+        Interrupted: If the run was told to stop.
         TrainingError: With the failed run's own message where it left one, else the end of `launch.log`.
     """
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={process_count(config['trainer'])}", "-m", "atrous.cli.worker", str(folder)]
     result_path = folder / "result.json"
-    with (folder / "launch.log").open("w") as log:  # torchrun's own report; the bar goes to the terminal by stdout
-        code = subprocess.run(command, stderr=log, check=False).returncode
+    with (folder / "launch.log").open("w") as log, Signals() as signals:  # torchrun's report; the bar goes to stdout
+        code = _wait(subprocess.Popen(command, stderr=log, start_new_session=True), signals)
     result = json.loads(result_path.read_text()) if result_path.exists() else {}
+    if result.get("status") == "interrupted":
+        raise Interrupted(signal.Signals[result["signal"]])
     if code != 0:
         tail = "\n".join((folder / "launch.log").read_text().splitlines()[-20:])
         raise TrainingError(
             result.get("error") or f"a process ended with status {code}; {folder / 'launch.log'} ends:\n{tail}"
         )
     return float(result["scores"]["miou"])
+
+
+def _wait(process: subprocess.Popen[bytes], signals: Signals) -> int:
+    """Waits for torchrun, passes on the first signal, and kills everything at a second Ctrl-C."""
+    signals.deferred = True
+    passed = False
+    try:
+        while True:
+            if signals.number and not passed:
+                process.send_signal(signals.number)
+                passed = True
+            try:
+                return process.wait(timeout=0.2)
+            except subprocess.TimeoutExpired:
+                continue
+    finally:
+        if process.poll() is None:
+            for leader in [*_children(process.pid), process.pid]:  # torchrun gives each process a session of its own
+                os.killpg(leader, signal.SIGKILL)
+
+
+def _children(process: int) -> list[int]:
+    """The processes that `process` has started, where the system tells (Linux)."""
+    path = Path(f"/proc/{process}/task/{process}/children")
+    return [int(child) for child in path.read_text().split()] if path.exists() else []

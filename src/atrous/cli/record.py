@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import secrets
 import shlex
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
+from atrous.cli.resume import fingerprint, hold
+
 VERSIONS_OF = ("atrous", "torch", "torchvision", "lightning", "hydra-core", "timm", "albumentations", "numpy")
 
 
@@ -25,24 +28,42 @@ class RunRecord:
     """`result.json` of one run. Every change is written at once, to a temporary name that is then renamed.
 
     Args:
-        folder: The run folder; it exists.
+        folder: The run folder; it exists. Held against other processes until `release`.
         config: The resolved config, written as config.yaml.
+        resumed: Whether the run goes on in its folder; when it was started is kept then.
+
+    Raises:
+        TrainingError: If another process holds the folder.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], *, resumed: bool = False) -> None:
         self.folder = folder
+        self._lock = hold(folder)
+        path = folder / "result.json"
+        earlier = json.loads(path.read_text(encoding="utf-8")) if resumed and path.exists() else {}
         write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
         self.content: dict[str, Any] = {
             "status": "running",
             "command": command_line(),
-            "started": now(),
+            "fingerprint": fingerprint(config),
+            "started": earlier.get("started", now()),
             "provenance": provenance(config),
         }
+        if earlier:
+            self.content["resumed"] = [*earlier.get("resumed", []), {"at": now()}]
+        if any(str(options["_target_"]).endswith("WandbLogger") for options in config["logger"].values()):
+            self.content["wandb_id"] = earlier.get("wandb_id", secrets.token_hex(4))
         self.write()
 
     def update(self, **values: Any) -> None:
         self.content |= values
         self.write()
+
+    def release(self) -> None:
+        """Lets other processes have the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def write(self) -> None:
         write_text(self.folder / "result.json", to_json(self.content))
@@ -83,8 +104,14 @@ def now() -> str:
 
 
 def command_line() -> str:
-    """The command as a user would type it again."""
-    return shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command as a user would type it again; of a multirun's job, the one that runs this job alone."""
+    from hydra.core.hydra_config import HydraConfig  # most readers of this module need no hydra
+    from hydra.types import RunMode
+
+    name, words = Path(sys.argv[0]).name, sys.argv[1:]
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        words = list(HydraConfig.get().overrides.task)
+    return shlex.join(["python", *(["-m", *name.split()] if name.startswith("atrous ") else [name]), *words])
 
 
 def provenance(config: dict[str, Any]) -> dict[str, Any]:

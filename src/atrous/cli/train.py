@@ -11,6 +11,8 @@ from omegaconf import DictConfig
 
 from atrous.cli.app import error_message, resolved, run_hydra
 from atrous.cli.checks import check_config
+from atrous.cli.evaluate import check_extra_metrics
+from atrous.cli.resume import choose_folder, short, whole_checkpoint
 from atrous.errors import TrainingError
 
 
@@ -23,44 +25,73 @@ def job(cfg: DictConfig) -> float:
     """One run of the (multi)run; returns its mIoU, which sweepers read."""
     config = resolved(cfg)
     check_config(config)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    from atrous.cli.launch import is_launched, launch, process_count  # imports torch
+    check_extra_metrics(config["extra_metrics"])
+    from atrous.cli.launch import is_main_process, launch, needs_launch  # imports torch
 
-    if process_count(config["trainer"]) > 1 and not is_launched():
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    config, folder, earlier = choose_folder(config, folder, leads=is_main_process())
+    if earlier is not None and earlier.finished:
+        return float(earlier.result["scores"]["miou"])
+    if needs_launch(config["trainer"]):
         return launch(config, folder)
     return run(config, folder)
 
 
 def run(config: dict[str, Any], folder: Path) -> float:
-    """Trains in this process, as one of several where a launcher has said so. Returns the mIoU."""
+    """Trains in this process, as one of several where a launcher has said so. Returns the mIoU.
+
+    With `resume: auto` it goes on from what the folder holds.
+
+    Raises:
+        Interrupted: If a signal asked it to stop; status 128 + signal.
+    """
+    from atrous.callbacks.interrupt import Interrupted, Signals
     from atrous.cli.build import build_loggers, quiet_lightning
     from atrous.cli.launch import is_main_process
     from atrous.cli.record import RunRecord, now
 
     quiet_lightning()
-    record = RunRecord(folder, config) if is_main_process() else None
-    loggers = build_loggers(config) if record else []
-    try:
-        score = _fit_and_score(config, folder, loggers, record)
-    except BaseException as error:
-        if record:
-            message = error_message(error) or f"{type(error).__name__}: {error}"
-            record.update(status="failed", error=message, ended=now())
-        _finish(loggers, exit_code=1)
-        raise
-    _finish(loggers, exit_code=0)
+    with Signals() as signals:
+        record = RunRecord(folder, config, resumed=config["resume"] == "auto") if is_main_process() else None
+        loggers: list[Any] = []
+        try:
+            loggers = build_loggers(config, wandb_id=record.content.get("wandb_id")) if record else []
+            score = _fit_and_score(config, folder, loggers, record, signals)
+        except BaseException as error:
+            stopped = error if isinstance(error, Interrupted) else None
+            if stopped is None and signals.number:  # such as another process that was stopped first
+                stopped = Interrupted(signals.number)
+            if record and stopped:
+                record.update(status="interrupted", signal=stopped.name, ended=now())
+                print(f"\n{stopped.name}: stopped. To go on: the same command with resume=auto", flush=True)
+            elif record:
+                message = error_message(error) or f"{type(error).__name__}: {error}"
+                record.update(status="failed", error=message, ended=now())
+            _finish(loggers, exit_code=128 + stopped.number if stopped else 1)
+            if stopped is error or stopped is None:
+                raise
+            raise stopped from error
+        finally:
+            if record:
+                record.release()
+        _finish(loggers, exit_code=0)
+        if signals.number:  # too late for this run, but not for the next ones of a multirun
+            raise Interrupted(signals.number)
     return score
 
 
-def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], record: Any) -> float:
+def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], record: Any, signals: Any) -> float:
     import time
 
     import lightning.pytorch as pl
     from hydra.utils import instantiate
     from rich.console import Console
 
+    from atrous.callbacks.checkpoint import LastCheckpoint
     from atrous.cli import build, evaluation, wandb_report
     from atrous.cli.cost import cost
+    from atrous.cli.output_stride import resolution_of
+    from atrous.cli.protocol import weights_of
     from atrous.cli.record import now
     from atrous.data.quick_check import fingerprint
 
@@ -75,16 +106,29 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
         record.update(provenance={**record.content["provenance"], "data": prints})
     task = build.build_task(config, datamodule)
     callbacks = [instantiate(options, _convert_="all") for options in config["callbacks"].values()]
+    keeper = next((callback for callback in callbacks if isinstance(callback, LastCheckpoint)), None)
+    if keeper:
+        keeper.signals = signals
     trainer = build.build_trainer(config, callbacks=callbacks, loggers=loggers, folder=folder)
-    resume = config["ckpt_path"]
+    own, damaged = whole_checkpoint(folder) if config["resume"] == "auto" else (None, [])
+    resume = own or config["ckpt_path"]
     if resume is not None:
-        build.load_weights(task, build.load_checkpoint(Path(resume))["state_dict"], Path(resume))
+        checkpoint = build.load_checkpoint(Path(resume))
+        build.load_weights(task, checkpoint["state_dict"], Path(resume))
     if record:
         _say_what_starts(console, config, trainer, task, datamodule, folder)
+        if resume is not None:
+            damaged.append(f"goes on from {short(Path(resume))}, after {checkpoint['global_step']} updates")
+            if own and "resumed" in record.content:
+                record.content["resumed"][-1]["steps"] = checkpoint["global_step"]
+                record.write()
+        elif damaged:
+            damaged.append("no whole checkpoint is left: starts from the beginning")
+        console.print("\n".join(damaged) + "\n" if damaged else "", end="", soft_wrap=True)
 
     started = time.monotonic()
     trainer.fit(task, datamodule=datamodule, ckpt_path=resume, weights_only=True)
-    seconds = time.monotonic() - started
+    seconds = keeper.seconds if keeper else time.monotonic() - started
 
     best = Path(trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
     if best == Path():
@@ -92,13 +136,22 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
             f"the run ended after {trainer.global_step} updates, before its first validation, so there is no checkpoint to "
             "score. Lower trainer.val_check_interval, or train for longer."
         )
-    build.load_weights(task, build.load_checkpoint(best)["state_dict"], best)
-    precision = str(config["trainer"]["precision"])
-    scored = evaluation.evaluate(trainer, task, datamodule, config["eval_split"], precision=precision)
+    scorer = build.unsharded(task, config)
+    build.load_weights(scorer, build.load_checkpoint(best)["state_dict"], best)
+    scored = evaluation.evaluate(
+        trainer,
+        scorer,
+        datamodule,
+        config["eval_split"],
+        resolution=resolution_of(config, scorer.model),
+        precision=str(config["trainer"]["precision"]),
+        weights=weights_of(config),
+        extra=config["extra_metrics"],
+    )
     if record:
         evaluation.write_evaluation(folder, scored)
-        samples = evaluation.write_samples(folder / "samples", task, datamodule, config["eval_split"])
-        costs = cost(task, datamodule, config["eval_split"])
+        samples = evaluation.write_samples(folder / "samples", scorer, datamodule, config["eval_split"])
+        costs = cost(scorer, datamodule, config["eval_split"])
         record.update(
             status="finished",
             ended=now(),
@@ -127,7 +180,7 @@ def _say_what_starts(
     console.print(
         f"[bold]{network}[/], {parameters:.1f} M parameters, on {device}\n"
         f"{task.class_info.num_classes} classes; images: {sizes}; batch size {datamodule.batch_size}\n"
-        f"run folder: {_short(folder)}\n",
+        f"run folder: {short(folder)}\n",
         soft_wrap=True,
     )
 
@@ -135,20 +188,15 @@ def _say_what_starts(
 def _say_what_next(console: Any, folder: Path, best: Path, seconds: float) -> None:
     minutes, rest = divmod(round(seconds), 60)
     console.print(
-        f"\ntrained for {minutes} min {rest} s; the run folder is [bold]{_short(folder)}[/]\n"
-        f"  look       {_short(folder / 'samples')}: image | truth | prediction\n"
-        f"  predict    python -m atrous predict ckpt={_short(best)} images=FOLDER\n"
-        f"  evaluate   python -m atrous evaluate ckpt={_short(best)}\n"
+        f"\ntrained for {minutes} min {rest} s; the run folder is [bold]{short(folder)}[/]\n"
+        f"  look       {short(folder / 'samples')}: image | truth | prediction\n"
+        f"  predict    python -m atrous predict ckpt={short(best)} images=FOLDER\n"
+        f"  evaluate   python -m atrous evaluate ckpt={short(best)}\n"
         "  ablate     python train.py -m model.output_stride=8,16 seed=0,1,2\n"
         "  real data  python train.py model=deeplabv3plus data=camvid data.root=FOLDER",
         soft_wrap=True,
         highlight=False,
     )
-
-
-def _short(path: Path) -> Path:
-    """Relative to the current folder where it lies below it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _finish(loggers: list[Any], *, exit_code: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -97,6 +98,7 @@ class SegmentationDataModule(LightningDataModule):
         self._settings = {split: {**shared, **settings, "split": split} for split, settings in own.items()}
         self._datasets: dict[str, SegmentationDataset] = {}
         self._keys: dict[str, str | None] = {}  # of the files of each split in `_datasets`
+        self._start = (0, 0)  # the epoch and batch that training begins with
         for split, settings in own.items():
             if settings.get("split", split) != split:
                 raise ConfigError(
@@ -160,6 +162,17 @@ class SegmentationDataModule(LightningDataModule):
         for split in _STAGE_SPLITS.get(stage, ()):
             self.dataset(split)
 
+    def state_dict(self) -> dict[str, int]:
+        """How far in which epoch the training is, for its checkpoints."""
+        if self.trainer is None:
+            return {}
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.state_dict()
+        return {"epoch": self.trainer.current_epoch, "batches": done["processed"]}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """The training's first epoch will begin where the checkpoint's was, without reading what came before."""
+        self._start = (state_dict["epoch"], state_dict["batches"])
+
     def train_dataloader(self) -> DataLoader[Sample]:
         """Batches of `batch_size` over devices and accumulated batches.
 
@@ -185,6 +198,7 @@ class SegmentationDataModule(LightningDataModule):
             rank=rank,
             world_size=world_size,
             rare_classes=self._rare_classes(),
+            start=(self._start[0], self._start[1] * (self.batch_size // parts)),
         )
         return self._loader(dataset, self.train_transform, sampler, self.batch_size // parts)
 
@@ -216,6 +230,7 @@ class SegmentationDataModule(LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             collate_fn=_collate,
+            worker_init_fn=_leave_signals_to_the_parent,
             generator=torch.Generator(),  # the loader draws worker seeds; from its own, the model's stay the same
         )
 
@@ -274,6 +289,12 @@ class _LateLoader(DataLoader[Sample]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         yield from super().__iter__()
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """A terminal or a cluster sends its signals to the workers too; without them the training could not go on to save."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _collate(samples: list[Sample]) -> Batch:

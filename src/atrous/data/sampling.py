@@ -33,6 +33,7 @@ class TrainSampler(Sampler[Key]):
         rank: This process.
         world_size: Number of processes; divides `step_size`.
         rare_classes: Draws the samples.
+        start: (epoch, samples): that epoch leaves out the rank's first samples, which a training before this one saw.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class TrainSampler(Sampler[Key]):
         rank: int = 0,
         world_size: int = 1,
         rare_classes: RareClasses | None = None,
+        start: tuple[int, int] = (0, 0),
     ) -> None:
         self._length = length
         self._used = length // step_size * step_size
@@ -51,6 +53,7 @@ class TrainSampler(Sampler[Key]):
         self._rank = rank
         self._world_size = world_size
         self._rare_classes = rare_classes
+        self._start = start
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -59,7 +62,9 @@ class TrainSampler(Sampler[Key]):
 
     def __iter__(self) -> Iterator[Key]:
         rng = np.random.default_rng([self._seed, self._epoch])
-        share = slice(self._rank, None, self._world_size)
+        epoch, seen = self._start
+        first = seen * self._world_size if epoch == self._epoch else 0
+        share = slice(first + self._rank, None, self._world_size)
         if self._rare_classes is None:
             order = rng.permutation(self._length)[: self._used]
             return iter([(self._epoch, index) for index in order[share].tolist()])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor, nn
@@ -15,8 +17,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from atrous.errors import ConfigError
-from atrous.inference.labels import labels
+from atrous.inference.image import Pixels
+from atrous.inference.labels import most_likely, strip_labels
+from atrous.inference.mode import Mode
+from atrous.inference.whole import Whole
 from atrous.metrics.confusion import ConfusionMatrix, confusion_per_image
+from atrous.metrics.extra import ExtraScores
 from atrous.metrics.scores import per_class, summary
 from atrous.types import Batch, ClassInfo, SegOutput
 
@@ -28,30 +34,53 @@ class SemanticScorer(pl.LightningModule):
         model: (N, 3, H, W) float images -> SegOutput.
         class_info: The classes of the data.
         channels_last: Keep weights and images in channels-last memory order.
+        inference: How images that are scored or predicted go through the model; None: whole. Validation during a training
+            is always whole.
     """
 
-    def __init__(self, *, model: nn.Module, class_info: ClassInfo, channels_last: bool = True) -> None:
+    def __init__(
+        self, *, model: nn.Module, class_info: ClassInfo, channels_last: bool = True, inference: Mode | None = None
+    ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.model = model.to(memory_format=self.memory_format)
         self.class_info = class_info
+        self.inference = inference or Whole()
         self.per_image: dict[str, Tensor] = {}  # name -> int32 (C, C), filled by `test_step`
+        self.extra: ExtraScores | None = None  # filled by `test_step` where it is given
 
     def forward(self, images: Tensor) -> SegOutput:
         output: SegOutput = self.model(images.contiguous(memory_format=self.memory_format))
         return output
 
-    def predict_labels(self, batch: Batch) -> Tensor:
-        """Class indices at the size of the mask, (N, H, W); see `atrous.inference.labels.labels`."""
-        height, width = batch["mask"].shape[-2:]
-        return labels(self(batch["image"]).logits, (height, width))
+    def predict_labels(self, images: Tensor, mode: Mode | None = None) -> Tensor:
+        """Class indices (N, H, W) of images (N, 3, H, W), by `mode` or else by the scorer's own."""
+        pixels = Pixels(images.contiguous(memory_format=self.memory_format))
+        return strip_labels((mode or self.inference)(self.model, pixels), images.shape[-2])
+
+    def predict_confidence(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The labels of `predict_labels` and their probabilities, float32, both (N, H, W)."""
+        pixels = Pixels(images.contiguous(memory_format=self.memory_format))
+        strips = [
+            (most_likely(scores), (scores.amax(1) - scores.logsumexp(1)).exp())
+            for scores in self.inference(self.model, pixels)
+        ]
+        labels, confidence = (torch.cat(parts, dim=1) for parts in zip(*strips, strict=True))
+        return labels, confidence
 
     def on_test_start(self) -> None:
         self.per_image = {}
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
+        if self.extra is None:
+            predicted = self.predict_labels(batch["image"])
+        else:
+            predicted, confidence = self.predict_confidence(batch["image"])
+            maps = (part.cpu().numpy() for part in (predicted, batch["mask"], confidence))
+            for name, *image in zip(batch["name"], *maps, strict=True):
+                self.extra.add(name, *image)
         matrices = confusion_per_image(
-            self.predict_labels(batch), batch["mask"], self.class_info.num_classes, self.class_info.ignore_index
+            predicted, batch["mask"], self.class_info.num_classes, self.class_info.ignore_index
         )
         self.per_image |= dict(zip(batch["name"], matrices.to("cpu", torch.int32), strict=True))
 
@@ -61,6 +90,10 @@ class SemanticScorer(pl.LightningModule):
             parts: list[dict[str, Tensor]] = [{} for _ in range(self.trainer.world_size)]
             torch.distributed.all_gather_object(parts, self.per_image)
             self.per_image = {name: matrix for part in parts for name, matrix in part.items()}
+            if self.extra is not None:
+                extras: list[Any] = [None] * self.trainer.world_size
+                torch.distributed.all_gather_object(extras, self.extra)
+                self.extra.merge(extras[: self.global_rank] + extras[self.global_rank + 1 :])
 
 
 class SemanticTask(SemanticScorer):
@@ -70,11 +103,13 @@ class SemanticTask(SemanticScorer):
     and `val/iou/<class>`.
 
     Args:
-        model, class_info, channels_last: As for `SemanticScorer`.
+        model, class_info, channels_last, inference: As for `SemanticScorer`.
         loss: (SegOutput, int64 mask (N, H, W)) -> scalar.
         optimizer: Makes the optimizer from the model, parameter groups included.
         scheduler: (step, total_steps) -> factor on every group's learning rate, called once per update.
         config: The run's resolved config; every checkpoint carries it, so that `evaluate` and `predict` can rebuild.
+        compile: Compile the model's forward and backward pass: true, or some of torch.compile's settings. In place, so
+            that the names of the weights stay.
     """
 
     def __init__(
@@ -87,13 +122,17 @@ class SemanticTask(SemanticScorer):
         class_info: ClassInfo,
         config: dict[str, Any],
         channels_last: bool = True,
+        inference: Mode | None = None,
+        compile: bool | Mapping[str, Any] = False,
     ) -> None:
-        super().__init__(model=model, class_info=class_info, channels_last=channels_last)
+        super().__init__(model=model, class_info=class_info, channels_last=channels_last, inference=inference)
+        if compile:
+            self.model.compile(**({} if isinstance(compile, bool) else compile))
         self.loss = loss
         self.make_optimizer = optimizer
         self.schedule = scheduler
         self.config = config
-        self.rng: dict[str, Tensor] | None = None  # of the checkpoint that training resumes from
+        self.rng: list[dict[str, Any]] | None = None  # of the checkpoint that training resumes from
         self.confusion = ConfusionMatrix(num_classes=class_info.num_classes, ignore_index=class_info.ignore_index)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -110,7 +149,7 @@ class SemanticTask(SemanticScorer):
                 torch.distributed.broadcast(buffer, src=0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.confusion.update(self.predict_labels(batch), batch["mask"])
+        self.confusion.update(self.predict_labels(batch["image"], Whole()), batch["mask"])
 
     def on_validation_epoch_end(self) -> None:
         confusion = self.confusion.compute().cpu().numpy()
@@ -134,16 +173,34 @@ class SemanticTask(SemanticScorer):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
         checkpoint["class_info"] = asdict(self.class_info)
-        checkpoint["rng"] = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            checkpoint["rng"]["cuda"] = torch.cuda.get_rng_state(self.device)
+        own = _rng_state(self.device)
+        checkpoint["rng"] = [own] * self.trainer.world_size
+        if self.trainer.world_size > 1:
+            torch.distributed.all_gather_object(checkpoint["rng"], own)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.rng = checkpoint.get("rng")
+        rng = checkpoint.get("rng")
+        self.rng = rng if isinstance(rng, list) else None  # one for each process
 
     def on_train_start(self) -> None:
         """Lets dropout go on where the checkpoint left it; last of all, since building things draws numbers too."""
         if self.rng is not None:
-            torch.set_rng_state(self.rng["cpu"])
-            if "cuda" in self.rng and self.device.type == "cuda":
-                torch.cuda.set_rng_state(self.rng["cuda"], self.device)
+            _set_rng_state(self.rng[self.global_rank % len(self.rng)], self.device)
+            self.rng = None
+
+
+def _rng_state(device: torch.device) -> dict[str, Any]:
+    """Of this process, as plain data."""
+    kind, keys, *rest = cast(tuple[Any, ...], np.random.get_state())  # noqa: NPY002 - what others may draw from
+    state = {"cpu": torch.get_rng_state(), "python": random.getstate(), "numpy": (kind, keys.tolist(), *rest)}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_rng_state(state: dict[str, Any], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)

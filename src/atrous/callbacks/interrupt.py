@@ -1,0 +1,80 @@
+"""Lets a signal wait until training can stop without losing anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+NOTED = (signal.SIGINT, signal.SIGTERM)  # a launcher may add others, such as SLURM's SIGUSR2
+_AGAIN_AFTER = 1.0  # seconds; a launcher may pass on a Ctrl-C that the terminal has sent already
+
+
+class Interrupted(SystemExit):
+    """The run was told to stop. Leaves the process with status 128 + signal, as a shell reports a process so ended.
+
+    A `SystemExit`, so that it ends a whole multirun and no launcher takes the job for a finished one.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+    @property
+    def name(self) -> str:
+        """Such as SIGTERM."""
+        return signal.Signals(self.number).name
+
+
+class Signals:
+    """Notes signals while it is entered. Until `deferred` is set they raise `Interrupted` at once.
+
+    The handler does no more than set a flag, since whatever it would wait for may be held by the code it interrupts.
+    Processes that are forked meanwhile inherit it; in them it does nothing.
+
+    Outside the main thread, where Python allows no handlers, it notes nothing.
+
+    Args:
+        numbers: The signals.
+    """
+
+    def __init__(self, numbers: tuple[int, ...] = NOTED) -> None:
+        self.number = 0  # the first that came; 0 while none has
+        self.deferred = False
+        self._numbers = numbers
+        self._previous: dict[int, Any] = {}
+        self._process = os.getpid()
+        self._since = 0.0
+
+    def __enter__(self) -> Signals:
+        self._process = os.getpid()
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.getsignal(number) for number in self._numbers}
+        self.install()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.deferred = False
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def install(self) -> None:
+        """Takes the signals, also back from Lightning, whose handler waits for other processes inside itself."""
+        for number in self._previous:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return
+        again = number == signal.SIGINT and self.number and time.monotonic() - self._since > _AGAIN_AFTER
+        if again or not self.deferred:
+            raise Interrupted(number)
+        if not self.number:
+            self.number, self._since = number, time.monotonic()
+            name = signal.Signals(number).name
+            message = f"\n{name}: stopping after this update, to save what there is. Ctrl-C again stops at once.\n"
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, message.encode())  # print could be interrupted

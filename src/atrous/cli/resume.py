@@ -1,0 +1,226 @@
+"""Which run a command means to go on with, and from which of its checkpoints. Imports no torch."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atrous.cli.checks import check_resume
+from atrous.errors import TrainingError
+
+# What changes neither the weights nor the scores: names, loggers, places, speed, and how often a run is saved.
+NOT_COUNTED = (
+    ("name",),
+    ("resume",),
+    ("paths",),
+    ("logger",),
+    ("data", "num_workers"),
+    ("data", "cache"),
+    ("data", "cache_folder"),
+    ("callbacks", "progress"),
+    ("callbacks", "last"),
+    ("callbacks", "best", "dirpath"),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder with its result.json."""
+
+    folder: Path
+    result: dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        return self.result.get("status") == "finished"
+
+    def told(self) -> str:
+        """The folder and how far the run came, for a message."""
+        status = self.result.get("status")
+        what = {"running": "was killed", "failed": "failed"}.get(str(status), status)
+        return f"{short(self.folder)} (started {self.result.get('started')}, {what})"
+
+
+def fingerprint(config: dict[str, Any]) -> str:
+    """Equal for two configs that train the same weights and make the same scores from them; 16 hexadecimal digits.
+
+    Args:
+        config: A resolved config.
+    """
+    counted = copy.deepcopy(config)
+    for *path, key in NOT_COUNTED:
+        part: Any = counted
+        for name in path:
+            part = part.get(name) if isinstance(part, dict) else None
+        if isinstance(part, dict):
+            part.pop(key, None)
+    text = json.dumps(counted, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def newest_run(runs: Path, config: dict[str, Any]) -> Run | None:
+    """The run of an equal fingerprint that was started last, anywhere below `runs`; reads nothing but result.json."""
+    wanted = fingerprint(config)
+    found = [run for run in map(_read, _result_files(runs)) if run is not None and run.result["fingerprint"] == wanted]
+    return max(found, key=lambda run: (str(run.result.get("started")), str(run.folder)), default=None)
+
+
+def choose_folder(
+    config: dict[str, Any], folder: Path, *, leads: bool = True
+) -> tuple[dict[str, Any], Path, Run | None]:
+    """Decides by `config["resume"]` where this command's run takes place.
+
+    `auto` goes on with the newest run of an equal fingerprint, in its folder; the one that Hydra has made goes.
+    Otherwise, where that run is unfinished, a message says how to go on with it.
+
+    Args:
+        config: The resolved config.
+        folder: The run folder that Hydra has made.
+        leads: Whether this process is the one, of several that a launcher has started, that speaks and writes.
+
+    Returns:
+        The config and folder to train with, and the run that is gone on with, if any; it may be finished already.
+
+    Raises:
+        ConfigError: If `resume` is neither auto nor false.
+        TrainingError: If the run is going on in another process.
+    """
+    check_resume(config)
+    run = newest_run(Path(config["paths"]["runs"]), config)
+    if run is None or run.folder.resolve() == folder.resolve():
+        return config, folder, None
+    if config["resume"] != "auto":
+        if leads and not run.finished and not is_held(run.folder):
+            print(f"An unfinished run has the same settings: {run.told()}.\nTo go on with it: resume=auto\n")
+        return config, folder, None
+    if not leads:
+        return _moved(config, str(folder), str(run.folder.resolve())), run.folder.resolve(), run
+    if is_held(run.folder):
+        raise TrainingError(
+            f"the newest run with these settings, {short(run.folder)}, is still going on in another process. Wait for it or "
+            "stop it, or leave out resume=auto to start another."
+        )
+    if run.finished:
+        print(f"A run with these settings is finished: {run.told()}. To train again, leave out resume=auto.")
+    else:
+        print(f"Going on with {run.told()}.")
+    _discard(folder, run.folder)
+    for part in (run.folder / "checkpoints").glob(".*.part"):  # of a process that was killed as it wrote
+        part.unlink()
+    return _moved(config, str(folder), str(run.folder.resolve())), run.folder.resolve(), run
+
+
+def whole_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
+    """The checkpoint of a run folder to go on from, last.ckpt before best.ckpt, and messages about those that are damaged.
+
+    A checkpoint is a zip archive; each of its parts is held against its checksum, which `torch.load` does not do.
+    """
+    messages: list[str] = []
+    for name in ("last", "best"):
+        path = folder / "checkpoints" / f"{name}.ckpt"
+        if not path.exists():
+            continue
+        if _is_whole(path):
+            return path, messages
+        messages.append(f"{short(path)} is damaged and left aside.")
+    return None, messages
+
+
+def hold(folder: Path) -> int | None:
+    """Marks a run folder as being written by this process until the file descriptor is closed or the process ends.
+
+    Raises:
+        TrainingError: If another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, forked loader workers don't inherit it
+    except OSError as error:
+        os.close(file)
+        if isinstance(error, BlockingIOError | PermissionError):
+            raise TrainingError(
+                f"{short(folder)} is being written by another process; wait for it or stop it."
+            ) from error
+        return None  # a file system without locks
+    return file
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process is writing the run folder."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        file = hold(folder)
+    except TrainingError:
+        return True
+    if file is not None:
+        os.close(file)
+    return False
+
+
+def short(path: Path) -> Path:
+    """Relative to the current folder where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _result_files(runs: Path) -> list[Path]:
+    found = []
+    for folder, below, files in os.walk(runs):
+        if "result.json" in files:
+            found.append(Path(folder, "result.json"))
+            below.clear()  # a run holds no runs
+    return found
+
+
+def _read(path: Path) -> Run | None:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not ours, or gone meanwhile
+        return None
+    return Run(path.parent, result) if isinstance(result, dict) and "fingerprint" in result else None
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False
+
+
+def _moved(config: Any, old: str, new: str) -> Any:
+    """The config with all paths in the folder `old` led to `new`."""
+    if isinstance(config, dict):
+        return {key: _moved(value, old, new) for key, value in config.items()}
+    if isinstance(config, list):
+        return [_moved(value, old, new) for value in config]
+    if isinstance(config, str) and (config == old or config.startswith(old + os.sep)):
+        return new + config[len(old) :]
+    return config
+
+
+def _discard(folder: Path, instead: Path) -> None:
+    """Removes the folder that Hydra has made for a new run, where it holds nothing but the log, which goes on `instead`."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).parent == folder.resolve():
+            log = logging.FileHandler(instead / Path(handler.baseFilename).name)
+            log.setFormatter(handler.formatter)
+            log.setLevel(handler.level)
+            root.removeHandler(handler)
+            handler.close()
+            root.addHandler(log)
+            Path(handler.baseFilename).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
