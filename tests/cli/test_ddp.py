@@ -1,54 +1,133 @@
-"""Two processes on gloo against one, with the same total batch size."""
+"""Two processes on gloo against one, with the same total batch size: a multirun whose first job fails.
+
+The images have unequal numbers of ignored pixels, the model has an auxiliary head, and the five validation images make
+shards of unequal length.
+"""
 
 import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from fixtures import write_camvid
+
+from atrous.cli import evaluate, train
+
+UPDATES = 24
+SETTINGS = [
+    "data=camvid",
+    "data.cache=none",
+    "data.num_workers=0",
+    "data.train_transform.crop_size=[48,64]",
+    "data.eval_batch_size=1",
+    "model=pspnet",
+    "model.encoder.name=resnet10t",
+    "model.decoder_channels=8",
+    "model.pool_sizes=[2,3]",
+    "model.dropout=0",
+    "loss.class_weights=[5.6,4.3,33.57,3.34,15.49,8.74,31.54,32.01,12.83,38.01,43.91]",
+    "optimizer.lr=1e-4",  # at 1e-3 rounding grows to a relative 5e-5 of the loss in 24 updates
+    f"trainer.max_steps={UPDATES}",
+    f"trainer.val_check_interval={UPDATES}",
+    "trainer.log_every_n_steps=1",
+    "trainer.accelerator=cpu",
+]
 
 
 @pytest.fixture(scope="module")
-def runs(train_run, tmp_path_factory):
-    """(one process, two processes): five validation images, so that the shards differ in length."""
-    overrides = [
-        "model.dropout=0",
-        "data.val.length=5",
-        "data.eval_batch_size=1",
-        "trainer.max_epochs=1",
-        "trainer.log_every_n_steps=1",
-    ]
-    one = train_run(tmp_path_factory.mktemp("one"), *overrides)
-    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
-    two = train_run(tmp_path_factory.mktemp("two"), *ddp, *overrides)
-    return one, two
+def settings(tmp_path_factory):
+    root = write_camvid(tmp_path_factory.mktemp("camvid"), splits={"train": 12, "val": 5}, size=(48, 64))
+    return [*SETTINGS, f"data.root={root}"]
 
 
-def test_each_image_is_scored_once_and_equally(runs, result_of):
-    one, two = (np.load(run / "confusion.npz") for run in runs)
-    np.testing.assert_array_equal(one["names"], two["names"])
-    assert len(one["names"]) == 5
-    np.testing.assert_array_equal(one["matrices"].sum((1, 2)), two["matrices"].sum((1, 2)))
-    disagreeing = np.abs(one["matrices"] - two["matrices"]).sum() / 2 / one["matrices"].sum()
-    assert disagreeing < 1e-3  # a rounding difference may flip a pixel on a border
-    scores = [result_of(run)["scores"] for run in runs]
-    assert scores[0]["miou"] == pytest.approx(scores[1]["miou"], abs=1e-3)
+def losses(folder):
+    with (folder / "metrics.csv").open() as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
 
 
-def test_loss_curves_agree(runs):
-    curves = []
-    for run in runs:
-        with (run / "metrics.csv").open() as file:
-            curves.append([float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]])
-    assert len(curves[0]) == 2
-    # Scenes have no ignored pixels, so the mean of the shards' losses is the loss of the whole batch.
-    assert curves[0] == pytest.approx(curves[1], rel=1e-5)
+def result(folder):
+    return json.loads((folder / "result.json").read_text())
 
 
-def test_an_error_in_a_process_is_the_runs_message(tiny, tmp_path, capsys):
-    from atrous.cli import train
+@pytest.fixture(scope="module")
+def one(settings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    train.main([*settings, "data.batch_size=4", f"hydra.run.dir={folder}"])
+    return folder
 
-    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
-    with pytest.raises(SystemExit):
-        train.main([*tiny, *ddp, f"paths.runs={tmp_path}", "data.batch_size=5"])
-    error = capsys.readouterr().err
-    assert "batch_size=5" in error
-    assert "2 devices" in error
+
+@pytest.fixture(scope="module")
+def multirun(settings, tmp_path_factory):
+    """The folder of a multirun of two processes each: batches of 5, which can't be halved, and batches of 4."""
+    folder = tmp_path_factory.mktemp("two")
+    arguments = ["-m", *settings, "trainer.devices=2", "data.batch_size=5,4", f"hydra.sweep.dir={folder}"]
+    with pytest.raises(SystemExit) as left:
+        train.main(arguments)
+    assert left.value.code == 1
+    return folder
+
+
+def test_a_job_that_fails_leaves_its_reason_and_the_next_one_runs(multirun):
+    failed, finished = result(multirun / "0"), result(multirun / "1")
+    assert failed["status"] == "failed"
+    assert "data.batch_size=5 can't be divided over 2 devices" in failed["error"]
+    assert finished["status"] == "finished"
+    assert finished["steps"] == UPDATES
+    assert (multirun / "1" / "checkpoints" / "best.ckpt").is_file()
+    assert not (multirun / "0" / "checkpoints").exists()
+
+
+def test_two_processes_count_as_one_does(multirun, tmp_path):
+    """The same weights: each image is scored once, and every count is equal."""
+    evaluate.main([f"ckpt={multirun / '1'}/checkpoints/best.ckpt", f"out={tmp_path}"])
+    together, alone = (np.load(run / "confusion.npz") for run in (multirun / "1", tmp_path))
+    assert len(together["names"]) == 5
+    np.testing.assert_array_equal(together["names"], alone["names"])
+    np.testing.assert_array_equal(together["matrices"], alone["matrices"])
+    assert result(multirun / "1")["scores"] == result(tmp_path)["scores"]
+
+
+def disagreement(one, other):
+    """The share of labelled pixels that two runs predict differently, from the counts of each image."""
+    matrices = [np.load(run / "confusion.npz")["matrices"].astype(int) for run in (one, other)]
+    np.testing.assert_array_equal(*(each.sum((1, 2)) for each in matrices))
+    return np.abs(matrices[0] - matrices[1]).sum() / 2 / matrices[0].sum()
+
+
+def test_trained_by_two_processes_or_by_one_it_predicts_the_same(one, multirun):
+    assert disagreement(one, multirun / "1") < 1e-3  # a rounding difference may flip a pixel on a border
+
+
+def test_loss_curves_agree(one, multirun):
+    assert len(losses(one)) == UPDATES
+    assert losses(one) == pytest.approx(losses(multirun / "1"), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_weights_in_shards_train_as_whole_ones(settings, one, tmp_path):
+    """The checkpoint is that of one process: `evaluate` reads it."""
+    sharded = tmp_path / "sharded"
+    arguments = ["trainer=fsdp", "trainer.devices=2", "trainer.precision=32-true", "data.batch_size=4"]
+    train.main([*settings, *arguments, f"hydra.run.dir={sharded}"])
+    assert losses(sharded) == pytest.approx(losses(one), rel=1e-5)
+    states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (one, sharded)]
+    assert states[0]["state_dict"].keys() == states[1]["state_dict"].keys()
+    for key, value in states[0]["state_dict"].items():
+        torch.testing.assert_close(states[1]["state_dict"][key], value, atol=1e-4, rtol=1e-3, msg=key)
+    evaluate.main([f"ckpt={sharded}/checkpoints/best.ckpt", f"out={tmp_path / 'scores'}"])
+    assert disagreement(one, sharded) < 1e-3
+    assert disagreement(sharded, tmp_path / "scores") == 0
+
+
+@pytest.mark.slow
+def test_two_runs_of_two_processes_at_once(settings, tmp_path):
+    """Each finds a port of its own."""
+    command = [sys.executable, str(Path(__file__).parents[2] / "train.py"), *settings, "trainer.devices=2"]
+    command += ["data.batch_size=4"]
+    runs = [subprocess.Popen([*command, f"hydra.run.dir={tmp_path / name}"]) for name in ("a", "b")]
+    assert [run.wait() for run in runs] == [0, 0]
+    assert [result(tmp_path / name)["steps"] for name in ("a", "b")] == [UPDATES, UPDATES]

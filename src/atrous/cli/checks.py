@@ -7,6 +7,10 @@ from typing import Any
 from atrous.encoders.catalog import check_encoder
 from atrous.errors import ConfigError
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+COMPILE_SETTINGS = ("mode", "backend", "dynamic", "fullgraph", "options")  # of torch.compile
+
 
 def check_config(config: dict[str, Any]) -> None:
     """Refuses settings that can't work, before anything heavy is imported.
@@ -46,7 +50,21 @@ def check_config(config: dict[str, Any]) -> None:
         raise ConfigError(
             f"optimizer._target_={target} would see no parameter groups; give optimizer=custom optimizer.algorithm={target}."
         )
+    check_resume(config)
     _check_length(config["trainer"])
+    _check_precision(config["trainer"])
+    _check_sharding(config)
+    _check_compile(config.get("task", {}).get("compile", False))
+
+
+def check_resume(config: dict[str, Any]) -> None:
+    """Refuses a `resume` that is neither auto nor false; checkpoints of before this setting lack it."""
+    resume = config.get("resume", False)
+    if resume is not False and resume != "auto":
+        raise ConfigError(
+            f"resume={resume} is impossible; give auto, to go on with the newest run of the same settings, or false. A "
+            "checkpoint to start from is ckpt_path=..."
+        )
 
 
 def _check_length(trainer: dict[str, Any]) -> None:
@@ -70,3 +88,44 @@ def _check_length(trainer: dict[str, Any]) -> None:
             f"trainer.max_steps={steps} is not a multiple of trainer.val_check_interval={interval}: the end of the run would "
             "be neither validated nor saved. Change one of them."
         )
+
+
+def _check_precision(trainer: dict[str, Any]) -> None:
+    precision = trainer.get("precision", PRECISIONS[0])
+    if precision not in PRECISIONS:
+        raise ConfigError(f"trainer.precision={precision} is unknown; choose one of {', '.join(PRECISIONS)}.")
+    if precision == "16-mixed" and trainer.get("accelerator") == "cpu":
+        raise ConfigError(needs_gpu(precision))
+
+
+def needs_gpu(precision: str) -> str:
+    """What is said about a precision that CPUs don't have, where Lightning would take bfloat16 with a warning."""
+    return f"trainer.precision={precision} needs a GPU; on a CPU use trainer.precision=bf16-mixed, or 32-true."
+
+
+def _check_sharding(config: dict[str, Any]) -> None:
+    """What FSDP can't do, where Lightning warns or fails later."""
+    if config["trainer"].get("strategy") != "fsdp":
+        return
+    averages = [name for name, part in config.get("callbacks", {}).items() if "WeightAveraging" in part["_target_"]]
+    if averages:
+        raise ConfigError(
+            f"callbacks.{averages[0]} needs the whole weights in every process, which trainer.strategy=fsdp spreads over them; "
+            "use callbacks=default, or trainer=ddp."
+        )
+    if config["trainer"]["precision"] == "16-mixed":
+        raise ConfigError(
+            "trainer.precision=16-mixed does not go with trainer.strategy=fsdp; use bf16-mixed or 32-true."
+        )
+
+
+def _check_compile(settings: Any) -> None:
+    if isinstance(settings, bool):
+        return
+    if not isinstance(settings, dict) or not set(settings) <= set(COMPILE_SETTINGS):
+        raise ConfigError(
+            f"task.compile={settings} is impossible; give true, false, or some of torch.compile's settings "
+            f"{', '.join(COMPILE_SETTINGS)}, such as 'task.compile={{mode:max-autotune}}'."
+        )
+    if settings.get("mode", "default") not in COMPILE_MODES:
+        raise ConfigError(f"task.compile.mode={settings['mode']} is unknown; choose one of {', '.join(COMPILE_MODES)}.")
