@@ -10,8 +10,6 @@ from hydra.utils import instantiate
 
 from atrous.cli import train
 from atrous.cli.app import CONF_DIR
-from atrous.cli.trust import check_targets
-from atrous.errors import CheckpointError
 from atrous.optim.schedules import one_cycle, poly, step_decay
 
 PLAIN = ["optimizer.momentum=0", "optimizer.weight_decay=0", "optimizer.head_multiplier=1", "scheduler=constant"]
@@ -222,32 +220,3 @@ def test_freezing_is_typed_beside_ema(noted):
     assert torch.equal(found["before"][0], found["after"][0]) is False
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert {group["name"] for group in checkpoint["optimizer_states"][0]["param_groups"]} == {"head", "head_no_decay"}
-
-
-@pytest.mark.parametrize("algorithm", ["os.system", "torch.optim.optimizer.torch.load"])
-def test_an_algorithm_out_of_a_checkpoint(algorithm):
-    config = {"_target_": "atrous.optim.groups.build_optimizer", "algorithm": algorithm}
-    with pytest.raises(CheckpointError, match=r"wants to call .*not on the list of trusted"):
-        check_targets(config, [], "the checkpoint x")
-    check_targets({**config, "algorithm": "torch.optim.SGD"}, [], "the checkpoint x")
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        "atrous.data.files.os.system",
-        "torch.nn.modules.module.torch.load",
-        "atrous.models.pretrained.torch.hub.load",
-        "torch.nn.Module.__subclasses__",
-    ],
-)
-def test_a_path_that_leads_out_of_a_trusted_package(target):
-    with pytest.raises(CheckpointError, match=r"wants to call .*not on the list of trusted"):
-        check_targets({"model": [{"_target_": target, "_args_": ["true"]}]}, [], "the checkpoint x")
-
-
-@pytest.mark.parametrize(
-    "target", ["torchvision.models.resnet18", "segmentation_models_pytorch.Unet", "torch.nn.Conv2d", "timm.optim.Lamb"]
-)
-def test_what_a_trusted_package_offers_under_a_shorter_path(target):
-    check_targets({"_target_": target}, [], "the checkpoint x")

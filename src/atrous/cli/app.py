@@ -55,10 +55,15 @@ def errors_as_messages() -> Iterator[None]:
         message = error_message(error)
         if message is None:
             raise
-        print(f"\nerror: {message}\n", file=sys.stderr)
+        print(f"\nerror: {printable(message)}\n", file=sys.stderr)
         sys.exit(1)
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
+
+
+def printable(text: str) -> str:
+    """Control characters made visible, so that a name out of a stranger's file can't steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def error_message(error: BaseException) -> str | None:

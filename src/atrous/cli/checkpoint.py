@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from atrous.cli.app import CONF_DIR, resolved
+from atrous.cli.trust import own_config
 from atrous.errors import ConfigError
 
 
@@ -33,18 +34,22 @@ def own_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], lis
 def with_overrides(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """The checkpoint's config with `overrides` applied, each `key=value` as on `train`'s command line.
 
-    `data=NAME` and the like replace a whole group by the one in `conf/`.
+    `data=NAME` and the like replace a whole group by the one in `conf/`. The config is anybody's, the overrides are the
+    user's; see `own_config`.
 
     Raises:
+        CheckpointError: If the config is none that a run leaves.
         ConfigError: If a key is not in the config.
     """
-    cfg = OmegaConf.create(config)
+    cfg = OmegaConf.create(own_config(config))
     OmegaConf.set_struct(cfg, True)
-    for override in OverridesParser.create().parse_overrides(overrides):
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    for override in parsed:
         key, value = override.key_or_group, override.value()
         if isinstance(value, str) and "." not in key and (CONF_DIR / key).is_dir():
             with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-                group = compose("train", overrides=[f"{key}={value}"])
+                lines = [str(other.input_line) for other in parsed if other.key_or_group == key]
+                group = compose("train", overrides=lines)  # with inference=multiscale, inference@inference.base=slide
             with open_dict(cfg):
                 cfg[key] = _resolve_group(group, key)
             continue

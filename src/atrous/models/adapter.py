@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atrous.errors import ConfigError
-from atrous.layers.upsample import resize
+from atrous.layers.upsample import crop, resize
 from atrous.types import SegOutput
 
 _MULTIPLE = 32  # what most encoder-decoder networks need the image's sides to be divisible by
@@ -39,11 +40,12 @@ class Adapter(nn.Module):
         """
         height, width = images.shape[-2:]
         bottom, right = -height % _MULTIPLE, -width % _MULTIPLE
-        if not bottom and not right:
+        # A program for any size always pads, be it by nothing: see `crop`.
+        if not torch.compiler.is_exporting() and not bottom and not right:
             return _to_output(self.model, self.model(images))
         logits, aux = _to_output(self.model, self.model(F.pad(images, (0, right, 0, bottom), mode="replicate")))
         size = (height + bottom, width + right)
-        cropped = [resize(x, size)[..., :height, :width] for x in (logits, *aux)]
+        cropped = [crop(resize(x, size), (height, width)) for x in (logits, *aux)]
         return SegOutput(cropped[0], tuple(cropped[1:]))
 
 

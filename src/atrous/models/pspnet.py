@@ -144,11 +144,27 @@ class PyramidPooling(nn.Module):
         """
         maps = [x]
         for size, reduce in zip(self.pool_sizes, self.reduce, strict=True):
-            cells = F.adaptive_avg_pool2d(x, size)  # (N, in_channels, size, size)
+            cells = _cells(x, size)  # (N, in_channels, size, size)
             check_batch(reduce, cells)
             align = None if self.upsample == "nearest" else True
             maps.append(F.interpolate(reduce(cells), size=x.shape[-2:], mode=self.upsample, align_corners=align))
         return torch.cat(maps, dim=1)
+
+
+def _cells(x: Tensor, size: int) -> Tensor:
+    """The means of maps (N, C, h, w) over a grid, (N, C, size, size)."""
+    if not torch.compiler.is_exporting():
+        return F.adaptive_avg_pool2d(x, size)
+    # An exported adaptive pooling reads as far as its example's cells do, beyond the end of a smaller map in ONNX.
+    rows, columns = (_averages(side, size).to(x) for side in x.shape[-2:])  # (size, h), (size, w)
+    return rows @ x @ columns.T
+
+
+def _averages(side: int, size: int) -> Tensor:
+    """(size, side): each row weighs the pixels of a cell, from floor(i side / size) to ceil((i + 1) side / size)."""
+    cell, pixel = torch.arange(size)[:, None], torch.arange(side)
+    inside = (pixel >= cell * side // size) & (pixel < ((cell + 1) * side + size - 1) // size)
+    return inside / inside.sum(1, keepdim=True)
 
 
 def _start(module: nn.Module) -> None:

@@ -1,0 +1,1 @@
+"""A network as one file that needs no atrous: torch's program and ONNX."""
