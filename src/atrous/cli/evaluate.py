@@ -9,13 +9,22 @@ from typing import Any
 
 from atrous.cli.app import errors_as_messages, prepare
 from atrous.cli.checkpoint import own_settings
+from atrous.errors import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """`atrous evaluate ckpt=... [key=value ...]`; see conf/evaluate.yaml."""
+    """`atrous evaluate ckpt=... [key=value ...]` and `atrous evaluate --compare A B`; see conf/evaluate.yaml."""
     prepare()
+    given = list(sys.argv[1:] if argv is None else argv)
     with errors_as_messages():
-        settings, overrides = own_settings("evaluate", sys.argv[1:] if argv is None else argv)
+        if "--compare" in given and not {"-h", "--help"} & set(given):
+            from atrous.cli import compare
+
+            given.remove("--compare")
+            compare.main(given)
+            return
+        settings, overrides = own_settings("evaluate", given)
+        check_extra_metrics(settings["extra_metrics"])
         run(settings, overrides)
 
 
@@ -25,6 +34,8 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
 
     from atrous.callbacks.progress import Progress
     from atrous.cli import build, evaluation
+    from atrous.cli.output_stride import resolution_of
+    from atrous.cli.protocol import weights_of
     from atrous.cli.record import RunRecord, now
 
     build.quiet_lightning()
@@ -35,8 +46,16 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     trainer = build.build_trainer(restored.config, callbacks=[Progress()], loggers=[], folder=out or Path())
-    precision = str(restored.config["trainer"]["precision"])
-    scored = evaluation.evaluate(trainer, restored.scorer, datamodule, settings["split"], precision=precision)
+    scored = evaluation.evaluate(
+        trainer,
+        restored.scorer,
+        datamodule,
+        settings["split"],
+        resolution=resolution_of(restored.config, restored.scorer.model),
+        precision=str(restored.config["trainer"]["precision"]),
+        weights=weights_of(restored.config),
+        extra=settings["extra_metrics"],
+    )
     evaluation.show_evaluation(Console(), scored)
     result = {"checkpoint": settings["ckpt"], **scored.as_json()}
     if out is not None:
@@ -44,5 +63,12 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         evaluation.write_evaluation(out, scored)
         evaluation.write_samples(out / "samples", restored.scorer, datamodule, settings["split"])
         record.update(status="finished", ended=now(), **result)
+        record.release()
         print(f"written to {out}")
     return result
+
+
+def check_extra_metrics(value: Any) -> None:
+    """Raises ConfigError where `extra_metrics` is neither true nor false."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"extra_metrics={value} is impossible; give true or false.")

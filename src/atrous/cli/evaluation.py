@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from atrous.cli.images import save_image, side_by_side
-from atrous.cli.record import write_arrays
+from atrous.cli.protocol import lines, protocol
+from atrous.cli.record import write_arrays, write_text
 from atrous.data.datamodule import SegmentationDataModule
-from atrous.inference.labels import labels
-from atrous.metrics.scores import per_class, summary
+from atrous.data.quick_check import fingerprint
+from atrous.metrics.extra import ExtraScores
+from atrous.metrics.scores import Scores, iou, mean, per_class, pixel_accuracy, summary
 from atrous.tasks.semantic import SemanticScorer
 from atrous.types import ClassInfo
 
@@ -31,12 +36,14 @@ class Evaluation:
         matrices: One confusion matrix per image, int32 (N, C, C), rows as truth.
         class_info: The classes.
         protocol: How the scores were made.
+        extra: The scores beside the confusion matrix; None: they were not asked for.
     """
 
     names: list[str]
     matrices: NDArray[np.int32]
     class_info: ClassInfo
     protocol: dict[str, Any]
+    extra: ExtraScores | None = None
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -59,11 +66,25 @@ class Evaluation:
         constant[:, truth.argmax()] = truth
         return summary(constant)["miou"]
 
+    @property
+    def image_scores(self) -> dict[str, Scores]:
+        """Scores of each image by itself, (N,) each: means over the classes that it has, NaN where it has none."""
+        scores = {"miou": mean(iou(self.matrices)), "pixel_accuracy": pixel_accuracy(self.matrices)}
+        if self.extra is not None:
+            scores["boundary_f1"] = self.extra.image_f1(self.names)
+        return scores
+
+    @property
+    def extra_scores(self) -> dict[str, Any]:
+        return {} if self.extra is None else self.extra.as_json(self.class_info.names)
+
     def as_json(self) -> dict[str, Any]:
         """The part of result.json that holds the scores."""
         return {
             "scores": self.scores,
             "per_class": {"names": self.class_info.names, **self.class_scores},
+            "per_image": {name: float(mean(values)) for name, values in self.image_scores.items()},
+            **self.extra_scores,
             "constant_prediction_miou": self.constant_miou,
             "images": len(self.names),
             "protocol": self.protocol,
@@ -71,38 +92,71 @@ class Evaluation:
 
 
 def evaluate(
-    trainer: pl.Trainer, scorer: SemanticScorer, datamodule: SegmentationDataModule, split: str, *, precision: str
+    trainer: pl.Trainer,
+    scorer: SemanticScorer,
+    datamodule: SegmentationDataModule,
+    split: str,
+    *,
+    resolution: str,
+    precision: str,
+    weights: str,
+    extra: bool = False,
 ) -> Evaluation:
-    """Labels every image of `split` once and counts."""
-    trainer.test(scorer, dataloaders=datamodule.eval_dataloader(split), verbose=False)
-    names = sorted(scorer.per_image)
+    """Labels every image of `split` once and counts.
+
+    Args:
+        trainer, scorer, datamodule, split: What scores what.
+        resolution: The network's, for the protocol; see `atrous.cli.output_stride.resolution_of`.
+        precision: The Trainer's, for the protocol.
+        weights: Which weights the scorer has, for the protocol; see `atrous.cli.protocol.weights_of`.
+        extra: Also score boundaries, object sizes and calibration; see `ExtraScores` for what that costs.
+    """
     class_info = scorer.class_info
     size = class_info.num_classes
+    scorer.extra = ExtraScores(num_classes=size, ignore_index=class_info.ignore_index) if extra else None
+    trainer.test(scorer, dataloaders=datamodule.eval_dataloader(split), verbose=False)
+    names = sorted(scorer.per_image)
     matrices = (
         torch.stack([scorer.per_image[name] for name in names]).numpy() if names else np.zeros((0, size, size), "i4")
     )
-    protocol = {
-        "split": split,
-        "resize": "none: logits are resized to the mask (bilinear, align_corners=False), then argmax",
-        "crop": "none",
-        "ignore_index": class_info.ignore_index,
-        "absent_classes": "left out of means; a class only predicted counts 0",
-        "averaging": "one confusion matrix over all images",
-        "inference": "whole",
-        "postprocess": "none",
-        "precision": precision,
-    }
-    return Evaluation(names, matrices, class_info, protocol)
+    about = protocol(
+        split=split,
+        images=len(names),
+        data=fingerprint(datamodule.dataset(split)),
+        class_info=class_info,
+        resolution=resolution,
+        inference=str(scorer.inference),
+        precision=precision,
+        weights=weights,
+    )
+    return Evaluation(names, matrices, class_info, about, scorer.extra)
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Writes confusion.npz: `names` (N,), `matrices` int32 (N, C, C) with rows as truth, `classes` (C,)."""
+    """Writes confusion.npz and per_image.csv, and with the extra scores trimap.png and reliability.png.
+
+    confusion.npz: `names` (N,), `matrices` int32 (N, C, C) with rows as truth, `classes` (C,). per_image.csv: the worst mIoU
+    first.
+    """
     write_arrays(
         folder / "confusion.npz",
         names=np.array(evaluation.names),
         matrices=evaluation.matrices,
         classes=np.array(evaluation.class_info.names),
     )
+    scores = evaluation.image_scores
+    rows = zip(evaluation.names, *scores.values(), strict=True)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["name", *scores])
+    for name, *values in sorted(rows, key=lambda row: (bool(np.isnan(row[1])), row[1])):
+        table.writerow([name, *("" if np.isnan(value) else f"{value:.6f}" for value in values)])
+    write_text(folder / "per_image.csv", text.getvalue())
+    if evaluation.extra is not None:
+        from atrous.cli.evaluation_plots import write_reliability, write_trimap  # matplotlib takes a second to import
+
+        write_trimap(folder / "trimap.png", evaluation.extra_scores["boundary"])
+        write_reliability(folder / "reliability.png", evaluation.extra_scores["calibration"])
 
 
 @torch.no_grad()
@@ -117,8 +171,7 @@ def write_samples(
     for index in np.unique(np.linspace(0, len(dataset) - 1, count).astype(int)):
         raw = dataset[int(index)]
         image = datamodule.normalise(raw.image)[None].to(scorer.device)
-        height, width = raw.mask.shape
-        prediction = labels(scorer(image).logits, (height, width))[0].cpu().numpy()
+        prediction = scorer.predict_labels(image)[0].cpu().numpy()
         path = folder / f"{raw.name.replace('/', '_')}.png"
         save_image(path, side_by_side(raw.image, raw.mask, prediction, scorer.class_info))
         paths.append(path)
@@ -126,31 +179,65 @@ def write_samples(
 
 
 def show_evaluation(console: Console, evaluation: Evaluation) -> None:
-    """A table with a row per class and the means below."""
-    classes = evaluation.class_scores
+    """A table with a row per class and the means below, the other scores, and the protocol."""
+    extra = evaluation.extra_scores
+    classes = {name: evaluation.class_scores[key] for name, key in _COLUMNS.items()}
+    scores = evaluation.scores
+    means = [scores["miou"], scores["dice"], scores["class_accuracy"]]
+    if extra:
+        boundary = extra["boundary"]
+        ratio = next(iter(boundary["iou"]))
+        classes |= {"BF": boundary["per_class"]["f1"], "B-IoU": boundary["per_class"]["iou"][ratio]}
+        means += [boundary["f1"], boundary["iou"][ratio]]
     truth = evaluation.confusion.sum(1)
     share = truth / max(1, truth.sum())
     table = Table(title=f"{evaluation.protocol['split']}: {len(evaluation.names)} images", title_justify="left")
     table.add_column("class")
-    for column in ("pixels", "IoU", "Dice", "accuracy"):
+    for column in ("pixels", *classes):
         table.add_column(column, justify="right")
     table.add_column("")
     for index, name in enumerate(evaluation.class_info.names):
-        iou = classes["iou"][index]
-        bar = "" if np.isnan(iou) else "█" * round(20 * iou)
-        row = [_number(classes[key][index]) for key in ("iou", "dice", "class_accuracy")]
-        table.add_row(name, f"{share[index]:.1%}", *row, f"[cyan]{bar}[/]")
-    scores = evaluation.scores
+        iou = classes["IoU"][index]
+        bar = "" if np.isnan(iou) else "█" * round((10 if extra else 20) * iou)
+        row = [_number(values[index]) for values in classes.values()]
+        table.add_row(escape(name), f"{share[index]:.1%}", *row, f"[cyan]{bar}[/]")
     table.add_section()
-    row = [_number(scores[key]) for key in ("miou", "dice", "class_accuracy")]
-    table.add_row("[bold]mean[/]", "", *(f"[bold]{value}[/]" for value in row))
+    table.add_row("[bold]mean[/]", "", *(f"[bold]{_number(value)}[/]" for value in means))
     console.print(table)
-    console.print(
+    image_miou = mean(evaluation.image_scores["miou"])
+    told = [
         f"pixel accuracy {_number(scores['pixel_accuracy'])}   frequency-weighted IoU {_number(scores['fwiou'])}   "
-        f"mIoU of always predicting {evaluation.class_info.names[int(truth.argmax())]!r} {_number(evaluation.constant_miou)}",
-        soft_wrap=True,
+        f"mean over images of their mIoU {_number(image_miou)}   mIoU of always predicting "
+        f"{evaluation.class_info.names[int(truth.argmax())]!r} {_number(evaluation.constant_miou)}"
+    ]
+    for line in (*told, *_extra_lines(extra)):
+        console.print(line, soft_wrap=True, markup=False)
+    for line in lines(evaluation.protocol):
+        console.print(line, soft_wrap=True, style="dim", highlight=False, markup=False)
+
+
+_COLUMNS = {"IoU": "iou", "Dice": "dice", "accuracy": "class_accuracy"}
+
+
+def _extra_lines(extra: dict[str, Any]) -> list[str]:
+    """The scores beside the confusion matrix, a line for each kind; none where they were not asked for."""
+    if not extra:
+        return []
+    boundary, objects, calibration = extra["boundary"], extra["objects"], extra["calibration"]
+    near, inside = boundary["region"], boundary["interior"]
+    overlaps = ", ".join(f"{_number(value)} at {float(share):.1%}" for share, value in boundary["iou"].items())
+    sizes = ", ".join(
+        f"{size} {_number(recall)} ({int(number)})"
+        for size, recall, number in zip(objects["sizes"], objects["recall"], objects["number"], strict=True)
     )
+    return [
+        f"boundaries: BF {_number(boundary['f1'])}   Boundary IoU {overlaps} of the diagonal",
+        f"within {near['width']} pixels of a boundary: accuracy {_number(near['pixel_accuracy'])}, mIoU {_number(near['miou'])}   "
+        f"beyond: accuracy {_number(inside['pixel_accuracy'])}, mIoU {_number(inside['miou'])}",
+        f"recall of connected parts by COCO's sizes, and how many: {sizes}",
+        f"calibration: ECE {_number(calibration['ece'])} in {calibration['bins']} bins",
+    ]
 
 
-def _number(value: float) -> str:
+def _number(value: float | Scores) -> str:
     return "absent" if np.isnan(value) else f"{value:.3f}"

@@ -102,6 +102,16 @@ class DenseCRF:
         *_, last = self._run(probabilities, image, every=False)
         return last
 
+    def __str__(self) -> str:
+        kernels = []
+        if self.bilateral_weight:
+            size = f"sxy {self.bilateral_sxy:g}, srgb {self.bilateral_srgb:g}"
+            kernels.append(f"bilateral {self.bilateral_weight:g} ({size})")
+        if self.gaussian_weight:
+            kernels.append(f"Gaussian {self.gaussian_weight:g} (sxy {self.gaussian_sxy:g})")
+        model = "Potts" if self.compatibility is None else "given costs"
+        return f"dense CRF of {self.iterations} iterations, {model}, {' and '.join(kernels) or 'no kernel'}"
+
     def iterates(self, probabilities: Tensor, image: Image) -> Iterator[Tensor]:
         """As a call, but yields the probabilities after 0, 1, ... `iterations` updates, one after the other."""
         return self._run(probabilities, image, every=True)

@@ -1,0 +1,198 @@
+"""`evaluate --compare A B`: whether two scores may be compared, and whether their difference is more than chance.
+
+Imports no torch, so that the answer is there in a second.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from atrous.cli.protocol import differences, lines
+from atrous.errors import ConfigError, DataError
+from atrous.metrics.bootstrap import Difference, paired_difference
+from atrous.metrics.scores import iou, mean
+
+OPTIONS = {"resamples": 10_000, "seed": 0}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What an evaluation or a training left: result.json and confusion.npz.
+
+    Args:
+        source: The folder.
+        protocol: How it was scored.
+        names: The images' names, (N,).
+        matrices: One confusion matrix per image, (N, C, C), rows as truth.
+        classes: The classes' names.
+    """
+
+    source: Path
+    protocol: dict[str, Any]
+    names: list[str]
+    matrices: NDArray[np.int32]
+    classes: list[str]
+
+
+def main(argv: Sequence[str]) -> None:
+    """`atrous evaluate --compare A B [resamples=10000] [seed=0]`.
+
+    A and B are run folders, `out` folders of `evaluate` or their result.json; several runs of one side, such as its seeds,
+    are joined by commas.
+
+    Raises:
+        ConfigError: If not two sides are given, or an option is unknown.
+        DataError: If something is missing, or the scores can't be compared.
+    """
+    options = dict(OPTIONS)
+    sides = []
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        if equals and key in options:
+            if not value.isdecimal() or (key == "resamples" and int(value) < 1):
+                raise ConfigError(f"{argument} is impossible; give a whole number, such as {key}={OPTIONS[key]}.")
+            options[key] = int(value)
+        elif argument.startswith("-"):
+            raise ConfigError(
+                f"--compare knows no option {argument!r}; give two folders, and {' or '.join(options)}=..."
+            )
+        else:
+            sides.append(argument)
+    if len(sides) != 2:
+        raise ConfigError(
+            f"--compare got {len(sides)} sides: {', '.join(sides) or 'none'}. Give two, such as --compare runs/a runs/b; "
+            "several runs of one side are joined by commas."
+        )
+    a, b = ([load(Path(path)) for path in side.split(",")] for side in sides)
+    console = Console()
+    check_comparable(console, [*a, *b])
+    show(console, a, b, difference(a, b, **options))
+
+
+def load(path: Path) -> Scored:
+    """Reads what a run left.
+
+    Raises:
+        DataError: If a file is missing or holds something else.
+    """
+    folder = path.parent if path.name == "result.json" else path
+    files = (folder / "result.json", folder / "confusion.npz")
+    for file in files:
+        if not file.is_file():
+            raise DataError(
+                f"no {file.name} in {folder}. Give the folder of a finished training, or what `evaluate` writes with out=FOLDER."
+            )
+    try:
+        result = json.loads(files[0].read_text(encoding="utf-8"))
+        with np.load(files[1]) as arrays:
+            names, matrices, classes = (arrays[key] for key in ("names", "matrices", "classes"))
+    except (ValueError, KeyError, OSError) as error:
+        raise DataError(f"{folder} holds a damaged result.json or confusion.npz ({error}). Score it again.") from error
+    if "protocol" not in result:
+        raise DataError(f"{files[0]} has no scores; its status is {result.get('status')}. Give a finished run.")
+    order = np.argsort(names)
+    return Scored(folder, result["protocol"], names[order].tolist(), matrices[order], classes.tolist())
+
+
+def check_comparable(console: Console, runs: Sequence[Scored]) -> None:
+    """Says what was scored and what differs.
+
+    Raises:
+        DataError: If the scores are not of the same images, truth and rules.
+    """
+    first = runs[0]
+    for line in lines_of(first):
+        console.print(line, style="dim", soft_wrap=True, highlight=False)
+    forbidding: list[str] = []
+    told: list[str] = []
+    for run in runs[1:]:
+        errors, warnings = differences(first.protocol, run.protocol)
+        if first.classes != run.classes:
+            errors.append(f"class names: {', '.join(first.classes)} / {', '.join(run.classes)}")
+        elif first.names != run.names:
+            alone = len(set(first.names) ^ set(run.names))
+            errors.append(f"images: {alone} were scored on one side only")
+        elif not np.array_equal(first.matrices.sum(2), run.matrices.sum(2)):
+            changed = int((first.matrices.sum(2) != run.matrices.sum(2)).any(1).sum())
+            errors.append(f"truth: the masks of {changed} images have other pixels per class")
+        forbidding += [error for error in errors if error not in forbidding]
+        told += [warning for warning in warnings if warning not in told]
+    if forbidding:
+        raise DataError(
+            "these scores can't be compared; they differ in\n  "
+            + "\n  ".join(forbidding)
+            + "\nScore both checkpoints with the same `evaluate` settings."
+        )
+    for warning in told:
+        console.print(f"[yellow]differs[/] {warning}", soft_wrap=True, highlight=False)
+
+
+def lines_of(run: Scored) -> Sequence[str]:
+    """The run's protocol for people; of a run from before it was stored in full, as it is."""
+    try:
+        return lines(run.protocol)
+    except KeyError:
+        return [", ".join(f"{key}: {value}" for key, value in run.protocol.items())]
+
+
+def difference(a: Sequence[Scored], b: Sequence[Scored], *, resamples: int, seed: int) -> Difference:
+    """A's mIoU minus B's."""
+    return paired_difference([run.matrices for run in a], [run.matrices for run in b], resamples=resamples, seed=seed)
+
+
+def show(console: Console, a: Sequence[Scored], b: Sequence[Scored], found: Difference) -> None:
+    """A row per class, the mean below, and what it comes to in words."""
+    sides = [np.mean([iou(run.matrices.sum(0)) for run in side], axis=0) for side in (a, b)]
+    share = a[0].matrices.sum((0, 2)) / max(1, a[0].matrices.sum())
+    console.print()
+    table = Table(title=f"IoU on the same {len(a[0].names)} images", title_justify="left")
+    table.add_column("class")
+    for column in ("pixels", "A", "B", "A - B", f"{found.confidence:.0%} interval"):
+        table.add_column(column, justify="right")
+    for row in zip(a[0].classes, share, *sides, found.iou, found.iou_low, found.iou_high, strict=True):
+        name, pixels, left, right, gap, low, high = row
+        style = "green" if low > 0 else "red" if high < 0 else ""
+        interval = "" if np.isnan(low) else f"{low:+.3f} to {high:+.3f}"
+        table.add_row(name, f"{pixels:.1%}", _number(left), _number(right), _number(gap, "+.3f"), interval, style=style)
+    table.add_section()
+    miou = [np.mean([mean(iou(run.matrices.sum(0))) for run in side]) for side in (a, b)]
+    values = [*(f"{value:.3f}" for value in miou), f"{found.miou:+.3f}", f"{found.low:+.3f} to {found.high:+.3f}"]
+    table.add_row("[bold]mean[/]", "", *(f"[bold]{value}[/]" for value in values))
+    console.print(table)
+    for name, side in zip("AB", (a, b), strict=True):
+        console.print(f"{name}: {', '.join(str(run.source) for run in side)}", soft_wrap=True, highlight=False)
+    console.print(f"\n[bold]{verdict(found)}[/]", highlight=False)
+    drawn = "images" if len(a) == len(b) == 1 else "images and runs"
+    console.print(f"{found.resamples} resamples of {drawn}. {_limits(len(a), len(b))}", soft_wrap=True, highlight=False)
+
+
+def verdict(found: Difference) -> str:
+    """What the difference in mIoU comes to, in words."""
+    if not found.shown:
+        return f"no difference shown: mIoU {found.miou:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    if found.miou > 0:
+        return f"A is better: mIoU +{found.miou:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return f"B is better: mIoU +{-found.miou:.3f} [{-found.high:.3f}, {-found.low:.3f}]"
+
+
+def _limits(a: int, b: int) -> str:
+    if a == b == 1:
+        return "The interval is about which images were scored; how another seed would train is not in it."
+    if min(a, b) < 10:
+        return (
+            f"With {a} and {b} runs the interval is too narrow: of 3 runs a side, one of 95% can hold as little as 80%."
+        )
+    return ""
+
+
+def _number(value: float, style: str = ".3f") -> str:
+    return "absent" if np.isnan(value) else f"{value:{style}}"
