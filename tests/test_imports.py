@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "atrous"
-BASE = {"types", "errors"}
+BASE = {"types", "errors", "processes"}
 ALLOWED = {
     "types": set(),
     "errors": set(),
+    "processes": set(),
     "layers": BASE,
     "encoders": BASE | {"layers"},
     "models": BASE | {"layers", "encoders"},
@@ -17,7 +18,11 @@ ALLOWED = {
     "losses": BASE,
     "metrics": BASE,
     "optim": BASE,
-    "inference": BASE,
+    "crf": BASE,
+    "export": BASE,
+    "report": BASE | {"metrics"},
+    "analysis": BASE | {"layers"},
+    "inference": BASE | {"layers"},
     "tasks": BASE | {"metrics", "inference"},
     "callbacks": BASE | {"metrics", "inference", "optim"},
 }

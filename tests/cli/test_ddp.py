@@ -35,6 +35,7 @@ SETTINGS = [
     f"trainer.val_check_interval={UPDATES}",
     "trainer.log_every_n_steps=1",
     "trainer.accelerator=cpu",
+    "extra_metrics=true",
 ]
 
 
@@ -76,6 +77,11 @@ def test_a_job_that_fails_leaves_its_reason_and_the_next_one_runs(multirun):
     assert failed["status"] == "failed"
     assert "data.batch_size=5 can't be divided over 2 devices" in failed["error"]
     assert finished["status"] == "finished"
+    assert (
+        "data.batch_size=4" in finished["command"]
+    )  # what a user types for this job alone, not what torchrun was given
+    assert "worker.py" not in finished["command"]
+    assert finished["boundary"]["trimap"]
     assert finished["steps"] == UPDATES
     assert (multirun / "1" / "checkpoints" / "best.ckpt").is_file()
     assert not (multirun / "0" / "checkpoints").exists()
@@ -83,12 +89,15 @@ def test_a_job_that_fails_leaves_its_reason_and_the_next_one_runs(multirun):
 
 def test_two_processes_count_as_one_does(multirun, tmp_path):
     """The same weights: each image is scored once, and every count is equal."""
-    evaluate.main([f"ckpt={multirun / '1'}/checkpoints/best.ckpt", f"out={tmp_path}"])
+    evaluate.main([f"ckpt={multirun / '1'}/checkpoints/best.ckpt", f"out={tmp_path}", "extra_metrics=true"])
     together, alone = (np.load(run / "confusion.npz") for run in (multirun / "1", tmp_path))
     assert len(together["names"]) == 5
     np.testing.assert_array_equal(together["names"], alone["names"])
     np.testing.assert_array_equal(together["matrices"], alone["matrices"])
-    assert result(multirun / "1")["scores"] == result(tmp_path)["scores"]
+    together, alone = result(multirun / "1"), result(tmp_path)
+    assert together["scores"] == alone["scores"]
+    assert together["boundary"]["trimap"] == alone["boundary"]["trimap"]
+    assert together["calibration"]["pixels"] == alone["calibration"]["pixels"]
 
 
 def disagreement(one, other):

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from atrous.callbacks.interrupt import Interrupted, Signals
 from atrous.cli.build import device_count
-from atrous.cli.record import write_text
+from atrous.cli.record import COMMAND, command_line, write_text
 from atrous.errors import ConfigError, TrainingError
 
 
@@ -70,7 +70,8 @@ def launch(config: dict[str, Any], folder: Path) -> float:
     command += [f"--nproc-per-node={process_count(config['trainer'])}", "-m", "atrous.cli.worker", str(folder)]
     result_path = folder / "result.json"
     with (folder / "launch.log").open("w") as log, Signals() as signals:  # torchrun's report; the bar goes to stdout
-        code = _wait(subprocess.Popen(command, stderr=log, start_new_session=True), signals)
+        told = {**os.environ, COMMAND: command_line()}
+        code = _wait(subprocess.Popen(command, stderr=log, start_new_session=True, env=told), signals)
     result = json.loads(result_path.read_text()) if result_path.exists() else {}
     if result.get("status") == "interrupted":
         raise Interrupted(signal.Signals[result["signal"]])

@@ -10,7 +10,12 @@ COMMANDS = {
     "train": "train a network; also `python train.py`",
     "evaluate": "score a checkpoint on a split",
     "predict": "label images: a file, a folder or a glob",
+    "export": "write a network as ONNX or a torch program, checked",
     "audit": "read every file of a data set and tell what is wrong",
+    "analyse": "tell what a network sees: receptive fields, valid taps, checkerboards",
+    "profile": "measure what networks cost: time, memory, MACs, energy",
+    "report": "turn run folders into tables and one HTML page",
+    "tune_crf": "find the dense CRF's settings for a checkpoint",
 }
 
 

@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from atrous.cli.resume import fingerprint, hold
 
 VERSIONS_OF = ("atrous", "torch", "torchvision", "lightning", "hydra-core", "timm", "albumentations", "numpy")
+COMMAND = "ATROUS_COMMAND"  # the user's command, told to the processes that a run is launched in
 
 
 class RunRecord:
@@ -105,6 +106,9 @@ def now() -> str:
 
 def command_line() -> str:
     """The command as a user would type it again; of a multirun's job, the one that runs this job alone."""
+    if COMMAND in os.environ:
+        return os.environ[COMMAND]
+
     from hydra.core.hydra_config import HydraConfig  # most readers of this module need no hydra
     from hydra.types import RunMode
 

@@ -25,7 +25,7 @@ def labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
         (N, H, W), uint8 up to 256 classes and int64 above: an eighth of the memory, and counted in half the time.
     """
     source = (logits.shape[-2], logits.shape[-1])
-    return torch.cat([strip_labels(resized_strips([image], source, size), size[0]) for image in logits.split(1)])
+    return torch.cat([strip_labels(resized_strips([image], source, size), size[0]) for image in torch.split(logits, 1)])
 
 
 def strip_labels(strips: Iterable[Tensor], height: int) -> Tensor:

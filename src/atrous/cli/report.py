@@ -1,0 +1,182 @@
+"""`report`: run folders -> CSV, Markdown, LaTeX and one HTML page. Reads run folders only and imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from atrous.cli import compare
+from atrous.cli.app import errors_as_messages
+from atrous.cli.protocol import lines
+from atrous.cli.record import command_line, now, write_text
+from atrous.cli.resume import NOT_COUNTED, is_held, short
+from atrous.errors import ConfigError, DataError
+from atrous.metrics.bootstrap import Difference
+from atrous.report.page import page
+from atrous.report.runs import Run, find
+from atrous.report.study import Study, notes, study_of
+from atrous.report.tables import runs_csv, spread, table_csv, table_md, table_tex
+from atrous.report.text import plain
+
+USAGE = """\
+usage: atrous report RUNS... [out=report] [baseline=...] [resamples=10000] [seed=0]
+
+  RUNS       folders that hold run folders, at any depth; a study's, or runs
+  out        the folder to write to: report.html, table.md, table.tex, table.csv, runs.csv
+  baseline   what the others are compared with: settings as the table has them, such as
+             baseline=output_stride=16 or 'baseline=dilations=[6,12,18],loss=dice', or one
+             of its run folders; the table's first row where none is given
+  resamples  of images and runs, for the intervals; 2000 where there are more than 100 runs
+  seed       of the resamples
+
+  Runs that differ in nothing but their seed are one row: mean, standard deviation, number.
+  Failed runs and folders that can't be read are listed with the reason."""
+_SHOWN = 40  # rows in the terminal
+_MANY, _FEWER = 100, 2000
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """`atrous report RUNS... [out=...] [baseline=...] [resamples=...] [seed=...]`."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(given):
+        print(USAGE)
+        return
+    if argv is not None:
+        sys.argv = ["atrous report", *given]
+    with errors_as_messages():
+        roots, options = _parse(given)
+        run(roots, **options)
+
+
+def run(
+    roots: Sequence[Path], *, out: Path, baseline: str | None = None, resamples: int | None = None, seed: int = 0
+) -> Study:
+    """Writes the report and says what is in it.
+
+    Args:
+        roots: Folders that hold run folders.
+        out: The folder to write to; made if it is not there.
+        baseline: See `USAGE`.
+        resamples: None: 10,000, or fewer where there are many to compare.
+        seed: Of the resamples.
+
+    Raises:
+        ConfigError: If the baseline fits no row, or several.
+        DataError: If a folder is not there, or there are no run folders.
+    """
+    for root in roots:
+        if not root.is_dir():
+            raise DataError(f"no folder {root}. Give folders that hold run folders, such as runs/sweep.")
+    runs, unread = find(roots)
+    if not runs and not unread:
+        raise DataError(
+            f"no run folder in {', '.join(map(str, roots))}: none below it holds a result.json. Give the folder of a study, "
+            "or `paths.runs` of its trainings."
+        )
+    runs = [_alive(run) for run in runs]
+    count = sum(run.finished for run in runs)
+    draws = resamples or (compare.OPTIONS["resamples"] if count <= _MANY else _FEWER)
+    loaded: dict[Path, compare.Scored] = {}
+
+    def difference(a: Sequence[Path], b: Sequence[Path]) -> Difference:
+        for folder in b:  # the baseline, which every comparison needs
+            if folder not in loaded:
+                loaded[folder] = compare.load(folder)
+        left, right = [compare.load(folder) for folder in a], [loaded[folder] for folder in b]
+        compare.check_comparable(Console(quiet=True), [*right, *left])
+        return compare.difference(left, right, resamples=draws, seed=seed)
+
+    study = study_of(runs, unread, ignored=NOT_COUNTED, baseline=baseline, compare=difference)
+    out.mkdir(parents=True, exist_ok=True)
+    title = f"Report: {', '.join(str(short(root.resolve())) for root in roots)}"
+    files = {
+        "runs.csv": runs_csv(study),
+        "table.csv": table_csv(study),
+        "table.md": table_md(study),
+        "table.tex": table_tex(study),
+        "report.html": page(
+            study, title=title, out=out.resolve(), command=command_line(), created=now(), protocol=_protocol(study)
+        ),
+    }
+    for name, text in files.items():
+        write_text(out / name, text)
+    _say(study, out)
+    return study
+
+
+def _parse(argv: Sequence[str]) -> tuple[list[Path], dict[str, Any]]:
+    roots: list[Path] = []
+    options: dict[str, Any] = {"out": Path("report")}
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        if equals and key in ("resamples", "seed"):
+            if not value.isdecimal() or (key == "resamples" and int(value) < 1):
+                raise ConfigError(
+                    f"{argument} is impossible; give a whole number, such as {key}={compare.OPTIONS[key]}."
+                )
+            options[key] = int(value)
+        elif equals and key in ("out", "baseline"):
+            options[key] = Path(value) if key == "out" else value
+        elif argument.startswith("-") or (equals and not Path(argument).exists()):
+            raise ConfigError(f"report knows no option {argument!r}; it has out=, baseline=, resamples= and seed=.")
+        else:
+            roots.append(Path(argument))
+    if not roots:
+        raise ConfigError(
+            "report got no folder. Give one or more that hold run folders, such as: atrous report runs/sweep"
+        )
+    return roots, options
+
+
+def _alive(run: Run) -> Run:
+    """A run that says it is running and that no process holds was killed."""
+    if run.status != "running" or is_held(run.folder):
+        return run
+    return dataclasses.replace(
+        run, status="killed", result={"error": "no process is writing it any more", **run.result}
+    )
+
+
+def _protocol(study: Study) -> list[str]:
+    """How the baseline was scored, or else the first row; nothing where a run does not tell."""
+    group = study.baseline or next(iter(study.groups), None)
+    if group is None:
+        return []
+    try:
+        return list(lines(group.runs[0].part("protocol")))
+    except KeyError:
+        return [", ".join(f"{key}: {value}" for key, value in group.runs[0].part("protocol").items())]
+
+
+def _say(study: Study, out: Path) -> None:
+    """The table, what did not finish, and where the page is."""
+    console = Console()
+    compared = study.baseline is not None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("settings", overflow="fold")
+    for name in ("n", "mIoU", *["difference", ""] * compared):
+        table.add_column(name, justify="right" if name else "left", no_wrap=bool(name))
+    for group in study.groups[:_SHOWN]:
+        found = group.difference
+        gap = ["" if found is None else f"{found.miou:+.3f}", group.word] * compared
+        table.add_row(*map(Text, (study.label(group), str(group.n), spread(group), *gap)))
+    if study.groups:
+        console.print(table)
+    if len(study.groups) > _SHOWN:
+        console.print(f"and {len(study.groups) - _SHOWN} more rows")
+    for run in study.unfinished[:_SHOWN]:
+        text = f"{run.status}: {short(run.folder.resolve())}: {run.error or 'no error is recorded'}"
+        console.print(Text(plain(text), "red"), soft_wrap=True)
+    for left in study.unread[:_SHOWN]:
+        console.print(Text(plain(f"unreadable: {left.folder}: {left.reason}"), "red"), soft_wrap=True)
+    for note in notes(study):
+        console.print(Text(note, "dim"), soft_wrap=True)
+    console.print(Text(f"written to {out}: report.html, table.md, table.tex, table.csv, runs.csv"), soft_wrap=True)

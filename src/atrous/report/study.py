@@ -1,0 +1,258 @@
+"""Runs folded by their settings: seeds become mean, spread and number, and a difference to the baseline with a word for it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atrous.errors import ConfigError, DataError
+from atrous.metrics.bootstrap import Difference
+from atrous.report.runs import Run, Unread
+from atrous.report.settings import Column, order, settings_of
+
+FEWEST = 3  # runs a side before a difference is called one; below, nothing tells how much a seed changes
+Compare = Callable[[Sequence[Path], Sequence[Path]], Difference]
+
+
+@dataclass
+class Group:
+    """The finished runs that differ in nothing but their seed.
+
+    Args:
+        id: Its name on the page.
+        values: The text of each column.
+        runs: One for each seed, the newest.
+        repeated: Older runs of the same seeds, which are not counted: they would look like further seeds.
+        difference: This group's mIoU minus the baseline's; None where it was not compared.
+        word: What that comes to.
+        why: What stands in the way of a comparison.
+    """
+
+    id: str
+    values: tuple[str, ...]
+    runs: list[Run]
+    repeated: list[Run] = field(default_factory=list)
+    difference: Difference | None = None
+    word: str = ""
+    why: str = ""
+
+    @property
+    def n(self) -> int:
+        return len(self.runs)
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """mIoU of each run, (n,)."""
+        return np.array([run.miou for run in self.runs])
+
+    @property
+    def mean(self) -> float:
+        return float(self.scores.mean())
+
+    @property
+    def std(self) -> float:
+        """Of the sample, n - 1; NaN for one run."""
+        return float(self.scores.std(ddof=1)) if self.n > 1 else math.nan
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.runs[0].classes
+
+    @property
+    def iou(self) -> NDArray[np.float64]:
+        """Each class's mean over the runs that have a score for it, (C,)."""
+        rows = np.stack([run.iou for run in self.runs if run.classes == self.classes])
+        known = ~np.isnan(rows)
+        return np.where(known.any(0), np.nansum(rows, 0) / np.maximum(known.sum(0), 1), np.nan)
+
+    def cost(self, key: str) -> float:
+        """The median over the runs that have it."""
+        values = np.array([run.cost(key) for run in self.runs])
+        return float(np.median(values[~np.isnan(values)])) if not np.isnan(values).all() else math.nan
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that a report shows.
+
+    Args:
+        columns: The settings that vary.
+        groups: Sorted by their settings.
+        baseline: One of the groups; None where there is only one, or none.
+        runs: Every run that could be read, sorted by settings and seed.
+        values: The columns' texts for each of them.
+        unread: Folders that could not be read.
+        implied: Further keys that vary along with the columns.
+    """
+
+    columns: list[Column]
+    groups: list[Group]
+    baseline: Group | None
+    runs: list[Run]
+    values: list[tuple[str, ...]]
+    unread: list[Unread]
+    implied: list[str]
+
+    @functools.cached_property
+    def numbers(self) -> dict[Path, int]:
+        """Each run's number, from 1 on, by its folder."""
+        return {run.folder: number for number, run in enumerate(self.runs, 1)}
+
+    @functools.cached_property
+    def ranked(self) -> list[Group]:
+        """The baseline, then the others by falling mIoU: what is shown first where not all can be."""
+        return sorted(self.groups, key=lambda group: (group is not self.baseline, -group.mean))
+
+    @property
+    def unfinished(self) -> list[Run]:
+        return [run for run in self.runs if not run.finished]
+
+    def label(self, group: Group) -> str:
+        """Its settings in a line."""
+        pairs = zip(self.columns, group.values, strict=True)
+        return ", ".join(f"{column.name}={value}" for column, value in pairs) or "all runs"
+
+
+def study_of(
+    runs: Sequence[Run],
+    unread: Sequence[Unread],
+    *,
+    ignored: Sequence[tuple[str, ...]],
+    baseline: str | None,
+    compare: Compare,
+) -> Study:
+    """Folds the runs and compares each group with the baseline.
+
+    Args:
+        runs: Read; none is fine.
+        unread: Passed on.
+        ignored: See `settings_of`.
+        baseline: Settings as a group has them, `output_stride=16,loss=dice`, or one of its run folders; None: the first.
+        compare: The difference in mIoU of two sides' run folders; raises DataError where they can't be compared.
+
+    Raises:
+        ConfigError: If the baseline names no group, or several.
+    """
+    if not runs:
+        return Study([], [], None, [], [], list(unread), [])
+    settings = settings_of(runs, ignored)
+    rows = list(zip(runs, settings.values, settings.same, strict=True))
+    rows.sort(key=lambda row: (order(row[1]), row[2], order((str(row[0].seed),)), str(row[0].folder)))
+    groups: dict[int, Group] = {}
+    for run, values, same in rows:
+        if run.finished:
+            groups.setdefault(same, Group(f"g{len(groups) + 1}", values, [])).runs.append(run)
+    for group in groups.values():
+        newest = {str(run.seed): run for run in sorted(group.runs, key=lambda run: str(run.result.get("ended")))}
+        group.repeated = [run for run in group.runs if newest[str(run.seed)] is not run]
+        group.runs = [run for run in group.runs if newest[str(run.seed)] is run]
+    found = list(groups.values())
+    study = Study(
+        settings.columns,
+        found,
+        None,
+        [row[0] for row in rows],
+        [row[1] for row in rows],
+        list(unread),
+        settings.implied,
+    )
+    chosen = _choose(study, baseline)
+    if chosen is not None:
+        for group in found:
+            _judge(group, chosen, compare)
+    return Study(study.columns, found, chosen, study.runs, study.values, study.unread, study.implied)
+
+
+def word(found: Difference, runs: int, baseline: int) -> str:
+    """What a difference comes to, for `runs` runs against `baseline` ones."""
+    if not found.shown:
+        return "no difference shown"
+    if min(runs, baseline) < FEWEST:
+        return f"{'higher' if found.miou > 0 else 'lower'}, too few seeds"
+    return "better" if found.miou > 0 else "worse"
+
+
+def _judge(group: Group, baseline: Group, compare: Compare) -> None:
+    if group is baseline:
+        group.word = "baseline"
+        return
+    try:
+        group.difference = compare([run.folder for run in group.runs], [run.folder for run in baseline.runs])
+    except (DataError, ValueError, OSError) as error:
+        group.word, group.why = "not comparable", str(error)
+        return
+    group.word = word(group.difference, group.n, baseline.n)
+
+
+def _choose(study: Study, baseline: str | None) -> Group | None:
+    groups = study.groups
+    if baseline is None:
+        return groups[0] if len(groups) > 1 else None
+    place = Path(baseline).resolve()
+    wanted = _pairs(baseline, study.columns)
+    fits = [group for group in groups if any(run.folder.resolve() == place for run in group.runs + group.repeated)]
+    if not fits and wanted is not None:
+        fits = [
+            group for group in groups if wanted.items() <= dict(zip(study.columns, group.values, strict=True)).items()
+        ]
+    if len(fits) == 1:
+        return fits[0]
+    known = "\n  ".join(study.label(group).replace(", ", ",") for group in (fits or groups)[:20])
+    raise ConfigError(
+        f"baseline={baseline} fits {len(fits)} of the {len(groups)} settings that have finished runs. Give a run folder, or "
+        f"settings that fit one of\n  {known}"
+    )
+
+
+def _pairs(text: str, columns: Sequence[Column]) -> dict[Column, str] | None:
+    """`a=1,b=[2,3]` by column, each by its name or its whole key; None where it is something else."""
+    found: dict[Column, str] = {}
+    depth, part, parts = 0, "", []
+    for character in f"{text},":
+        depth += (character == "[") - (character == "]")
+        if character == "," and depth == 0:
+            parts.append(part)
+            part = ""
+        else:
+            part += character
+    for pair in parts:
+        key, equals, value = pair.strip().partition("=")
+        column = next((column for column in columns if key in (column.name, column.key)), None)
+        if not equals or column is None:
+            return None
+        found[column] = value.replace(" ", "") if value.startswith("[") else value
+    return found
+
+
+def notes(study: Study) -> list[str]:
+    """What a reader of the numbers should not miss."""
+    told = []
+    commits = Counter(run.commit for group in study.groups for run in group.runs if run.commit)
+    if len(commits) > 1:
+        told.append(f"The runs were made by {len(commits)} states of the code: {', '.join(sorted(commits)[:8])}.")
+    if any(commit.endswith("+") for commit in commits):
+        told.append("Some ran on a clone with changes that no commit holds; a + stands behind those commits.")
+    if repeated := sum(len(group.repeated) for group in study.groups):
+        told.append(
+            f"Left out: {repeated} older {'run' if repeated == 1 else 'runs'} with the settings and the seed of a newer one."
+        )
+    if any(group.difference is not None for group in study.groups):
+        few = [group.n for group in study.groups if group.n < 5]
+        if few:
+            told.append(
+                "With fewer than five seeds an interval is narrower than it should be; with one it is about the choice of "
+                "images only."
+            )
+        if (count := sum(group.difference is not None for group in study.groups)) > 1:
+            told.append(
+                f"Each of the {count} intervals stands by itself: where nothing differs, about one in twenty leaves out 0 "
+                "by chance."
+            )
+    return told
