@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import resource
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from atrous.data.datamodule import SegmentationDataModule
-from atrous.tasks.semantic import SemanticScorer
+from atrous.layers.twin import meta_twin
+
+if TYPE_CHECKING:
+    from atrous.data.datamodule import SegmentationDataModule
+    from atrous.tasks.semantic import SemanticScorer
 
 
 def cost(scorer: SemanticScorer, datamodule: SegmentationDataModule, split: str) -> dict[str, Any]:
@@ -27,7 +29,7 @@ def cost(scorer: SemanticScorer, datamodule: SegmentationDataModule, split: str)
 
 def macs(model: torch.nn.Module, height: int, width: int) -> int | None:
     """Multiply-accumulates of one image; None for a third-party network that doesn't run without data ("meta")."""
-    twin = copy.deepcopy(model).to("meta").eval()
+    twin = meta_twin(model)
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             twin(torch.empty(1, 3, height, width, device="meta"))

@@ -11,7 +11,6 @@ poolings. It can't hold for a layer that looks at the whole map, such as squeeze
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch.nn import functional as F
 
 from atrous.errors import ConfigError
 from atrous.layers.rates import is_rates
+from atrous.layers.twin import meta_twin
 
 _PROBE_SIZE = 512  # pixels; the probe runs on the meta device, where size costs nothing
 
@@ -82,8 +82,7 @@ class _Layer:
 
 def _probe(module: nn.Module) -> list[_Layer]:
     """The layers in the order they run, with the strides of the maps that they read and write."""
-    tensors = [*module.parameters(), *module.buffers()]
-    twin = copy.deepcopy(module, {id(tensor): _on_meta(tensor) for tensor in tensors}).eval()
+    twin = meta_twin(module)
     modules = dict(module.named_modules())
     layers: dict[str, _Layer] = {}
 
@@ -106,11 +105,6 @@ def _probe(module: nn.Module) -> list[_Layer]:
             f"a {type(module).__name__} can't be dilated to another output stride: its maps don't fit together ({error}); use output_stride=32 or another encoder"
         ) from None
     return list(layers.values())
-
-
-def _on_meta(tensor: Tensor) -> Tensor:
-    empty = torch.empty_like(tensor, device="meta")
-    return nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty
 
 
 def _stride(x: Tensor) -> int:
