@@ -29,10 +29,11 @@ def records(path):
 
 
 def read_run(path):
-    run = {"config": {}, "history": [], "summary": {}, "exit_code": None}
+    run = {"group": "", "config": {}, "history": [], "summary": {}, "exit_code": None}
     for record in records(path):
         kind = record.WhichOneof("record_type")
         if kind == "run":
+            run["group"] = record.run.run_group
             run["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
         elif kind == "config":
             run["config"] |= {item.key: json.loads(item.value_json) for item in record.config.update}
@@ -57,10 +58,13 @@ def offline(monkeypatch, tmp_path):
 
 
 def test_each_job_is_one_run_with_all_it_should_hold(offline, tiny, tmp_path):
-    train.main(["-m", *tiny, f"paths.runs={tmp_path}", "logger=wandb", "trainer.max_epochs=1", "seed=0,1"])
+    train.main(
+        ["-m", *tiny, f"paths.runs={tmp_path}", "study=seeds", "logger=wandb", "trainer.max_epochs=1", "seed=0,1"]
+    )
     runs = offline()
     assert [run["config"]["seed"] for run in runs] == [0, 1]
     for run in runs:
+        assert run["group"] == "seeds"
         assert run["exit_code"] == 0
         assert run["config"]["model"]["output_stride"] == 16
         logged = set().union(*run["history"])

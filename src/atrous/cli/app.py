@@ -26,6 +26,7 @@ def prepare() -> None:
     """Registers our resolvers and sets the environment that imports further down read."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks a registry at import otherwise
     OmegaConf.register_new_resolver("len", len, replace=True)
+    OmegaConf.register_new_resolver("or", lambda *values: next(filter(None, values), None), replace=True)
 
 
 def run_hydra(task: Callable[[DictConfig], Any], config_name: str, argv: Sequence[str] | None) -> None:

@@ -18,6 +18,7 @@ from atrous.errors import TrainingError
 # What changes neither the weights nor the scores: names, loggers, places, speed, and how often a run is saved.
 NOT_COUNTED = (
     ("name",),
+    ("study",),
     ("resume",),
     ("paths",),
     ("logger",),
@@ -68,12 +69,14 @@ def fingerprint(config: dict[str, Any]) -> str:
 def newest_run(runs: Path, config: dict[str, Any]) -> Run | None:
     """The run of an equal fingerprint that was started last, anywhere below `runs`; reads nothing but result.json."""
     wanted = fingerprint(config)
-    found = [run for run in map(_read, _result_files(runs)) if run is not None and run.result["fingerprint"] == wanted]
+    found = [
+        run for run in map(read_run, _result_files(runs)) if run is not None and run.result["fingerprint"] == wanted
+    ]
     return max(found, key=lambda run: (str(run.result.get("started")), str(run.folder)), default=None)
 
 
 def choose_folder(
-    config: dict[str, Any], folder: Path, *, leads: bool = True
+    config: dict[str, Any], folder: Path, *, runs: Path | None = None, leads: bool = True
 ) -> tuple[dict[str, Any], Path, Run | None]:
     """Decides by `config["resume"]` where this command's run takes place.
 
@@ -83,6 +86,7 @@ def choose_folder(
     Args:
         config: The resolved config.
         folder: The run folder that Hydra has made.
+        runs: Where to look for that run; None: in `paths.runs`.
         leads: Whether this process is the one, of several that a launcher has started, that speaks and writes.
 
     Returns:
@@ -93,8 +97,9 @@ def choose_folder(
         TrainingError: If the run is going on in another process.
     """
     check_resume(config)
-    run = newest_run(Path(config["paths"]["runs"]), config)
-    if run is None or run.folder.resolve() == folder.resolve():
+    run = newest_run(runs or Path(config["paths"]["runs"]), config)
+    here = run is not None and run.folder.resolve() == folder.resolve()
+    if run is None or (here and config["resume"] != "auto"):
         return config, folder, None
     if config["resume"] != "auto":
         if leads and not run.finished and not is_held(run.folder):
@@ -111,7 +116,8 @@ def choose_folder(
         print(f"A run with these settings is finished: {run.told()}. To train again, leave out resume=auto.")
     else:
         print(f"Going on with {run.told()}.")
-    _discard(folder, run.folder)
+    if not here:
+        _discard(folder, run.folder)
     for part in (run.folder / "checkpoints").glob(".*.part"):  # of a process that was killed as it wrote
         part.unlink()
     return _moved(config, str(folder), str(run.folder.resolve())), run.folder.resolve(), run
@@ -183,7 +189,8 @@ def _result_files(runs: Path) -> list[Path]:
     return found
 
 
-def _read(path: Path) -> Run | None:
+def read_run(path: Path) -> Run | None:
+    """The run of a result.json; None where that is missing or not ours."""
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not ours, or gone meanwhile

@@ -13,6 +13,7 @@ from atrous.cli.app import error_message, resolved, run_hydra
 from atrous.cli.checks import check_config
 from atrous.cli.evaluate import check_extra_metrics
 from atrous.cli.resume import choose_folder, short, whole_checkpoint
+from atrous.cli.study import is_study, job_of_study
 from atrous.errors import TrainingError
 
 
@@ -24,12 +25,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 def job(cfg: DictConfig) -> float:
     """One run of the (multi)run; returns its mIoU, which sweepers read."""
     config = resolved(cfg)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if not is_study():
+        return _start(config, folder)
+    with job_of_study(config, folder) as config:
+        return _start(config, folder, runs=folder)
+
+
+def _start(config: dict[str, Any], folder: Path, *, runs: Path | None = None) -> float:
     check_config(config)
     check_extra_metrics(config["extra_metrics"])
     from atrous.cli.launch import is_main_process, launch, needs_launch  # imports torch
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    config, folder, earlier = choose_folder(config, folder, leads=is_main_process())
+    config, folder, earlier = choose_folder(config, folder, runs=runs, leads=is_main_process())
     if earlier is not None and earlier.finished:
         return float(earlier.result["scores"]["miou"])
     if needs_launch(config["trainer"]):
