@@ -61,9 +61,9 @@ def test_a_multirun_leaves_one_folder_per_job(tiny, tmp_path, result_of):
     from atrous.cli import train
 
     train.main(["-m", *tiny, f"paths.runs={tmp_path}", "trainer.max_epochs=1", "model.output_stride=8,16"])
-    results = [result_of(path.parent) for path in sorted(tmp_path.rglob("result.json"))]
-    assert [result["status"] for result in results] == ["finished", "finished"]
-    assert results[0]["cost"]["macs"] > results[1]["cost"]["macs"]
+    fine, coarse = (result_of(next(tmp_path.glob(f"sweep/output_stride-{stride}-*"))) for stride in (8, 16))
+    assert fine["status"] == coarse["status"] == "finished"
+    assert fine["cost"]["macs"] > coarse["cost"]["macs"]
 
 
 def test_ema_scores_the_averaged_weights(train_run, tmp_path):

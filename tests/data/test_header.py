@@ -102,9 +102,8 @@ def test_a_bomb_that_pillow_finds(read, tmp_path):
     data = bytearray(path.read_bytes())
     data[18:26] = struct.pack("<ii", 50_000, 50_000)
     path.write_bytes(data)
-    with pytest.raises(
-        DataError, match=r"a.bmp: Image size \(2500000000 pixels\) exceeds .* Cut it .* ATROUS_MAX_PIXELS=PIXELS"
-    ):
+    # Pillow's message, or ours where another library has raised Pillow's limit.
+    with pytest.raises(DataError, match=r"a.bmp.*(2500000000|2,500,000,000) pixels.*ATROUS_MAX_PIXELS="):
         read(path)
 
 
