@@ -1,5 +1,8 @@
 import functools
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,6 +197,21 @@ def test_a_bad_file_is_found_before_training_and_in_a_worker():
     data.dataset("train").bad = 2  # damaged since
     with pytest.raises(DataError, match="file 2 is bad"):
         list(data.train_dataloader())
+
+
+def test_a_program_ends_whose_worker_has_failed():
+    """Workers ignore the signal by which Python ends them, and an error may leave them behind."""
+    code = (
+        f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]}\n"
+        "from test_datamodule import module\n"
+        "data = module(num_workers=1, length=4)\n"
+        "data.dataset('train').bad = 2\n"
+        "loader = data.train_dataloader()\n"
+        "iterator = iter(loader)\n"
+        "next(iterator)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert "file 2 is bad" in ended.stderr
 
 
 def test_images_of_several_sizes():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import inspect
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
@@ -295,6 +297,14 @@ def _leave_signals_to_the_parent(worker: int) -> None:
     """A terminal or a cluster sends its signals to the workers too; without them the training could not go on to save."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register  # before multiprocessing's own, which ends workers by the signal that they ignore and waits for them
+def _kill_workers() -> None:
+    """Lets a program end whose workers an error has left behind."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def _collate(samples: list[Sample]) -> Batch:

@@ -1,6 +1,6 @@
 """How sure a difference between two networks' scores is: the bootstrap over images and runs. Imports no torch.
 
-Source: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 (paired data) and 13 (percentile intervals).
+Source: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993.
 """
 
 from __future__ import annotations
