@@ -128,10 +128,10 @@ def confusion_by_distance(
 
     The sum of the first matrices is that of a trimap: the band of the last one's width on each side of the boundaries.
     Sources: Krähenbühl, Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NIPS 2011
-    (share of wrong pixels in a trimap), and Chen et al., "Encoder-Decoder with Atrous Separable Convolution", ECCV 2018,
-    section 4.4 (its mIoU). The latter dilate VOC's void, which lies around the objects; here a boundary is where any two
+    (share of wrong pixels in a trimap), and Chen et al., "Encoder-Decoder with Atrous Separable Convolution", ECCV 2018
+    (its mIoU). The latter dilate VOC's void, which lies around the objects; here a boundary is where any two
     labels meet, void being one, so that data without such void has trimaps too. Peng et al., "Large Kernel Matters", CVPR
-    2017, section 4, call 7 pixels on each side the boundary's region and what is beyond it internal.
+    2017, call 7 pixels on each side the boundary's region and what is beyond it internal.
 
     Args:
         prediction, target, num_classes, ignore_index: As for `boundary_f1`.

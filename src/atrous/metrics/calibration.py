@@ -13,8 +13,8 @@ BINS = 15
 def reliability(confidence: ArrayLike, right: ArrayLike, *, bins: int = BINS) -> Scores:
     """Sorts pixels by how sure the network is, into bins of equal width.
 
-    Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, section 2, with its bins,
-    which are open on the left, and in section 4 its 15 of them. The sums of several images can be added.
+    Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, with its 15 bins, which
+    are open on the left. The sums of several images can be added.
 
     Args:
         confidence: The probability of the predicted class of every pixel that counts, any shape, 0 to 1.
