@@ -243,7 +243,9 @@ def test_two_processes_go_on_bitwise(tmp_path, result_of):
 def config(tmp_path):
     """As of a command, without the parts that Hydra fills in."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        cfg = compose("train", overrides=["~logger", "~callbacks", "name=name", f"paths.runs={tmp_path / 'runs'}"])
+        cfg = compose(
+            "train", overrides=["~logger", "~callbacks", "name=name", "study=study", f"paths.runs={tmp_path / 'runs'}"]
+        )
     from atrous.cli.app import prepare, resolved
 
     prepare()
