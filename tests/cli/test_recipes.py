@@ -18,7 +18,11 @@ from atrous.data.transforms import TrainTransform
 from atrous.errors import ConfigError
 
 OF_STUDIES = ("camvid_baseline", "camvid_scratch")  # have their scores and protocol in experiments/
-NAMES = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml") if not path.stem.startswith(OF_STUDIES))
+NAMES = sorted(
+    path.stem
+    for path in (CONF_DIR / "experiment").glob("*.yaml")
+    if not path.stem.startswith(OF_STUDIES) and "shared/study" not in path.read_text()
+)
 PARTS = ("model", "data", "loss", "optimizer", "scheduler", "trainer")
 NEEDS = {"folder_unet_encoder_4k": ["data.class_names=[background,cell]"]}
 # Updates, batch, crop, encoder's rate, head's rate, the encoder's rate half way and at the end, the loss. Typed from the
@@ -137,7 +141,7 @@ FAMILIES = {
     "cityscapes_deeplabv3plus_80k": [*TINY_CNN, "model.aspp_channels=8", "model.decoder_channels=8"],
     "ade20k_setr_160k": ["model.encoder.name=test_vit", "model.encoder.weights=null", "model.decoder_channels=8"],
     "camvid_segnet_basic_10k": ["model.channels=4", "eval_split=val"],
-    "membranes_unet_20k": ["model.encoder.channels=[4,6,8]", "model.decoder_channels=[6,4]"],
+    "membranes_unet_20k": ["model.encoder.channels=[4,6,8]"],
     "folder_unet_encoder_4k": TINY_CNN,
 }
 SLOW = {

@@ -38,7 +38,7 @@ OVERRIDES = {
     "duc_hdc": ["model.encoder.name=resnet18"],
     "msd": ["model.depth=20"],
     "pan": ["model.encoder.name=resnet18"],
-    "unet": ["model.encoder.channels=[8,12,16,20,24]", "model.decoder_channels=[20,16,12,8]"],
+    "unet": ["model.encoder.channels=[8,12,16,20,24]"],
     "unet_encoder": ["model.encoder.name=resnet18"],
 }
 

@@ -57,7 +57,7 @@ SMALL = {
     "segnet_basic": ["model.channels=24"],
     "setr": ["model.encoder.name=test_vit", "model.decoder_channels=32"],
     "setr_mla": ["model.encoder.name=test_vit", "model.decoder_channels=32", "model.decoder=mla"],
-    "unet": ["model.encoder.channels=[8,12,16]", "model.decoder_channels=[12,8]", "model.encoder.dropout=0"],
+    "unet": ["model.encoder.channels=[8,12,16]", "model.encoder.dropout=0"],
     "unet_encoder": ["model.encoder.name=test_resnet"],
 }
 # Channels of VGG's first stage, in place of 64. DeconvNet ends in a map of so many, and fails to tell classes by 16.

@@ -188,3 +188,11 @@ def test_side_that_does_not_halve_evenly(side, near):
 def test_impossible_settings(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_the_expanding_path_mirrors_the_contracting_one():
+    paths = [ContractingPath(channels=(4, 6, 8, 10), padded=True) for _ in range(2)]
+    named = UNet(num_classes=3, encoder=paths[0], padded=True, decoder_channels=(8, 6, 4))
+    mirrored = UNet(num_classes=3, encoder=paths[1], padded=True)
+    shapes = [{key: value.shape for key, value in net.state_dict().items()} for net in (named, mirrored)]
+    assert shapes[0] == shapes[1]

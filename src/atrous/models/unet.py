@@ -35,7 +35,7 @@ class UNet(nn.Module):
             of a 1 x 1, as in segmentation-models-pytorch.
         padded: Whether 3 x 3 convolutions keep a map's size. The paper's lose a pixel at each border. A timm encoder is padded.
         decoder_channels: Of each step of the expanding path, coarsest first. Each step halves the stride; fewer steps
-            leave coarser logits. (512, 256, 128, 64) in the paper (figure 1).
+            leave coarser logits. None mirrors the contracting path: (512, 256, 128, 64) in the paper (figure 1).
         batch_norm: Whether batch norm follows each 3 x 3 convolution of the expanding path; none in the paper.
         upsample: How each step enlarges its map. transposed is the paper's 2 x 2 up-convolution, with ReLU as in the
             release; the others keep the number of channels, see `atrous.layers.upsample.Upsample`.
@@ -54,7 +54,7 @@ class UNet(nn.Module):
         num_classes: int,
         encoder: ContractingPath | Encoder,
         padded: bool = False,
-        decoder_channels: Sequence[int] = (512, 256, 128, 64),
+        decoder_channels: Sequence[int] | None = None,
         batch_norm: bool = False,
         upsample: str = "transposed",
     ) -> None:
@@ -67,6 +67,8 @@ class UNet(nn.Module):
             )
         self.encoder, self.padded = encoder, padded
         self.stride = encoder.strides[-1]
+        if decoder_channels is None:
+            decoder_channels = encoder.channels[-2::-1]
         steps = len(decoder_channels)
         if not 1 <= steps <= math.log2(self.stride):
             raise ConfigError(
