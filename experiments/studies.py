@@ -87,10 +87,15 @@ def mean_and_std(scores: list[float]) -> str:
 def draw(study: Study, places: dict[str, str], path: Path) -> None:
     names = list(dict.fromkeys(group.values[0] for group in study.groups))
     series = list(dict.fromkeys(group.values[1:] for group in study.groups))
-    figure, axes = plt.subplots(
-        1, len(places), figsize=(1.2 + 3.1 * len(places), 3.1), squeeze=False, layout="constrained"
+    across_page = min(3, len(places))
+    down = math.ceil(len(places) / across_page)
+    figure, grid = plt.subplots(
+        down, across_page, figsize=(3.4 * across_page, 2.7 * down), squeeze=False, layout="constrained"
     )
-    for panel, (name, place) in zip(axes[0], places.items(), strict=True):
+    axes = list(grid.flat)
+    for spare in axes[len(places) :]:
+        spare.remove()
+    for panel, (name, place) in zip(axes, places.items(), strict=False):
         for number, rest in enumerate(series):
             groups = [group for group in study.groups if group.values[1:] == rest]
             across = np.array([names.index(group.values[0]) for group in groups], float)
@@ -105,7 +110,7 @@ def draw(study: Study, places: dict[str, str], path: Path) -> None:
         panel.grid(axis="y", alpha=0.3)
     if len(series) > 1:
         figure.legend(
-            *axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=min(3, len(series)), fontsize=8
+            *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(3, len(series)), fontsize=8
         )
     figure.savefig(path, dpi=130)
     plt.close(figure)
