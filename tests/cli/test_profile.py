@@ -26,7 +26,7 @@ def in_process(monkeypatch):
     """Measures in this process, which spares ten seconds of imports a network."""
     monkeypatch.setattr(
         profile,
-        "_measure_apart",
+        "measure_apart",
         lambda model, points, options: profile.measure_points({"model": model, "points": points, **options}),
     )
 
@@ -48,7 +48,7 @@ def test_rows_of_one_network(config):
 def test_in_a_process_of_its_own_whose_end_is_told(config):
     """Its second point ends it; the rows of that and of the third one say so."""
     ends = {**POINT, "mode": "training", "precision": "of nowhere"}
-    first, *others = profile._measure_apart(config, [POINT, ends, POINT], OPTIONS)
+    first, *others = profile.measure_apart(config, [POINT, ends, POINT], OPTIONS)
     assert first["p50"] > 0
     assert [row["error"] for row in others] == ["KeyError: 'of nowhere'"] * 2
 

@@ -53,6 +53,15 @@ def valid_counts(length: int, *, kernel: int, dilation: int) -> Tensor:
     return ((places >= 0) & (places < length)).sum(1)
 
 
+def valid_shares(size: Sequence[int], *, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[float, float, float]:
+    """What `AtrousConvs` tells of a kernel on a map of a size: `valid`, `all_valid` and `one_valid`."""
+    axes = zip(size, kernel, dilation, strict=True)
+    rows, columns = (valid_counts(length, kernel=k, dilation=rate) for length, k, rate in axes)
+    counts = rows[:, None] * columns  # (h, w)
+    weights = kernel[0] * kernel[1]
+    return float(counts.double().mean()) / weights, _share(counts == weights), _share(counts == 1)
+
+
 def atrous_convs(model: nn.Module, size: Sequence[int]) -> list[AtrousConvs]:
     """The convolutions with holes of a network, on an image of a size.
 
@@ -119,12 +128,7 @@ def _noter(name: str, found: dict[tuple[Any, ...], list[str]]) -> Any:
 
 
 def _counted(names: tuple[str, ...], size: Any, kernel: Any, dilation: Any) -> AtrousConvs:
-    axes = zip(size, kernel, dilation, strict=True)
-    rows, columns = (valid_counts(length, kernel=k, dilation=rate) for length, k, rate in axes)
-    counts = rows[:, None] * columns  # (h, w)
-    weights = kernel[0] * kernel[1]
-    shares = (float(counts.double().mean()) / weights, _share(counts == weights), _share(counts == 1))
-    return AtrousConvs(names, size, kernel, dilation, *shares)
+    return AtrousConvs(names, size, kernel, dilation, *valid_shares(size, kernel=kernel, dilation=dilation))
 
 
 def _share(which: Tensor) -> float:

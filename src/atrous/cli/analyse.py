@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from atrous.analysis.effective_field import EffectiveField
     from atrous.analysis.receptive_field import Fields
     from atrous.analysis.valid_taps import AtrousConvs
+    from atrous.data.datamodule import SegmentationDataModule
 
 INPUTS = ("noise", "train", "val", "test")
 
@@ -133,12 +134,10 @@ def _network(settings: dict[str, Any], overrides: list[str]) -> tuple[nn.Module,
 
 
 def _images(settings: dict[str, Any], config: dict[str, Any], size: Sequence[int]) -> Iterator[Tensor]:
-    import numpy as np
     import torch
     from rich.progress import track
 
     from atrous.cli import build
-    from atrous.layers.upsample import resize
 
     count = settings["images"]
     if settings["inputs"] == "noise":
@@ -146,9 +145,18 @@ def _images(settings: dict[str, Any], config: dict[str, Any], size: Sequence[int
         for _ in track(range(count), "effective field", transient=True):
             yield torch.randn(3, *size, generator=generator)
         return
-    datamodule = build.build_datamodule(config)
-    dataset = datamodule.dataset(settings["inputs"])
-    for index in track(np.linspace(0, len(dataset) - 1, count).astype(int), "effective field", transient=True):
+    found = split_images(build.build_datamodule(config), settings["inputs"], count, size)
+    yield from track(found, "effective field", total=count, transient=True)
+
+
+def split_images(datamodule: SegmentationDataModule, split: str, count: int, size: Sequence[int]) -> Iterator[Tensor]:
+    """Evenly spaced images of a split, normalised and resized, float32 (3, *size) each."""
+    import numpy as np
+
+    from atrous.layers.upsample import resize
+
+    dataset = datamodule.dataset(split)
+    for index in np.linspace(0, len(dataset) - 1, count).astype(int):
         image = datamodule.normalise(dataset[int(index)].image)
         yield resize(image[None], (size[0], size[1]))[0]
 

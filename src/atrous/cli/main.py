@@ -15,6 +15,7 @@ COMMANDS = {
     "analyse": "tell what a network sees: receptive fields, valid taps, checkerboards",
     "profile": "measure what networks cost: time, memory, MACs, energy",
     "report": "turn run folders into tables and one HTML page",
+    "lab": "join score, context, receptive fields and cost of a study of rates on one page",
     "tune_crf": "find the dense CRF's settings for a checkpoint",
 }
 

@@ -72,7 +72,7 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Row]:
         bar = progress.add_task("measuring", total=len(subjects) * len(points))
         for subject in subjects:
             progress.update(bar, description=subject.name)
-            for row in _measure_apart(subject.model, points, options):
+            for row in measure_apart(subject.model, points, options):
                 rows.append({"model": subject.name, "score": subject.score, **row})
                 progress.advance(bar)
     console = Console()
@@ -168,7 +168,7 @@ def _runs(asked: str | list[str] | None, trusted: list[str]) -> Iterator[Subject
             yield Subject(str(folder), config["model"], scores.get("miou"))
 
 
-def _measure_apart(model: dict[str, Any], points: list[Row], options: Row) -> Iterator[Row]:
+def measure_apart(model: dict[str, Any], points: list[Row], options: Row) -> Iterator[Row]:
     """One row for each point, as the process measures them; where it ends early, the rest of the rows say so."""
     given = json.dumps({"model": model, "points": points, **options})
     command = [sys.executable, "-m", __name__, given]

@@ -29,6 +29,8 @@ class Chart:
         log: Whether the horizontal axis is logarithmic.
         names: The places 0, 1, ... of the horizontal axis, where it has names instead of numbers.
         at: Where the horizontal axis has its numbers; empty: at round ones.
+        height: Of the whole chart, of a width of `WIDTH`.
+        rows: Whether the vertical axis stands for rows without numbers.
     """
 
     title: str
@@ -39,6 +41,8 @@ class Chart:
     log: bool = False
     names: Sequence[str] = ()
     at: Sequence[float] = ()
+    height: int = HEIGHT
+    rows: bool = False
     _marks: list[str] = field(default_factory=list)
 
     def line(self, x: Values, y: Values, style: str, title: str = "") -> None:
@@ -66,22 +70,22 @@ class Chart:
         self._marks.append(f'<a href="#{escape(link)}" aria-label="{escape(title)}">{circle}</a>' if link else circle)
 
     def svg(self) -> str:
-        parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(self.title)}">']
-        for value in ticks(*self.y):
+        parts = [f'<svg viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{escape(self.title)}">']
+        for value in () if self.rows else ticks(*self.y):
             up = self._up(value)
             parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{up:.1f}" y2="{up:.1f}"/>')
             parts.append(f'<text x="{_LEFT - 6}" y="{up + 4:.1f}" text-anchor="end">{value:.4g}</text>')
         for value, text in self._places():
             across = self._across(value)
             parts.append(
-                f'<line class="grid" x1="{across:.1f}" x2="{across:.1f}" y1="{HEIGHT - _BOTTOM}" y2="{HEIGHT - _BOTTOM + 4}"/>'
-                f'<text x="{across:.1f}" y="{HEIGHT - _BOTTOM + 17}" text-anchor="middle">{escape(text)}</text>'
+                f'<line class="grid" x1="{across:.1f}" x2="{across:.1f}" y1="{self.height - _BOTTOM}" y2="{self.height - _BOTTOM + 4}"/>'
+                f'<text x="{across:.1f}" y="{self.height - _BOTTOM + 17}" text-anchor="middle">{escape(text)}</text>'
             )
         parts.append(
-            f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{HEIGHT - _BOTTOM}" y2="{HEIGHT - _BOTTOM}"/>'
-            f'<text class="label" x="{(_LEFT + WIDTH - _RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">'
+            f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{self.height - _BOTTOM}" y2="{self.height - _BOTTOM}"/>'
+            f'<text class="label" x="{(_LEFT + WIDTH - _RIGHT) / 2}" y="{self.height - 6}" text-anchor="middle">'
             f"{escape(_cut(self.x_label, 60))}</text>"
-            f'<text class="label" transform="translate(11 {(HEIGHT - _BOTTOM + _TOP) / 2}) rotate(-90)" '
+            f'<text class="label" transform="translate(11 {(self.height - _BOTTOM + _TOP) / 2}) rotate(-90)" '
             f'text-anchor="middle">{escape(self.y_label)}</text>'
         )
         return "".join([*parts, *self._marks, "</svg>"])
@@ -101,7 +105,7 @@ class Chart:
 
     def _up(self, value: float) -> float:
         low, high = self.y
-        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * (value - low) / (high - low)
+        return self.height - _BOTTOM - (self.height - _TOP - _BOTTOM) * (value - low) / (high - low)
 
 
 def ticks(low: float, high: float, *, log: bool = False) -> list[float]:

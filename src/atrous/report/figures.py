@@ -47,7 +47,7 @@ def curves(study: Study) -> tuple[str, str]:
             if found:
                 series.append((group, *_band(found)))
         if series:
-            charts.append(_figure(_curve(study, metric, series), legend(study, [entry[0] for entry in series]), metric))
+            charts.append(figure(_curve(study, metric, series), legend(study, [entry[0] for entry in series]), metric))
     left = len(study.groups) - len(shown)
     note = f" The {left} settings of the lowest mIoU are not drawn." if left > 0 else ""
     return "".join(charts), note
@@ -61,13 +61,18 @@ def style(study: Study, group: Group) -> str:
 
 def legend(study: Study, groups: Sequence[Group]) -> str:
     """Colours and their settings; a press takes a series away."""
-    named = [group for group in groups if style(study, group) != "rest"]
+    return keys([(style(study, group), study.label(group)) for group in groups])
+
+
+def keys(series: Sequence[tuple[str, str]]) -> str:
+    """Buttons that take a series away, for styles and names; a number in place of the grey ones."""
+    named = [entry for entry in series if entry[0] != "rest"]
     items = "".join(
-        f'<li><button type="button" class="key {style(study, group)}" aria-pressed="true" '
-        f'data-series="{style(study, group)}">{escape(study.label(group), 120)}</button></li>'
-        for group in named
+        f'<li><button type="button" class="key {tint}" aria-pressed="true" '
+        f'data-series="{tint}">{escape(name, 120)}</button></li>'
+        for tint, name in named
     )
-    rest = f"<li><span class='key rest'>{len(groups) - len(named)} more</span></li>" if len(groups) > len(named) else ""
+    rest = f"<li><span class='key rest'>{len(series) - len(named)} more</span></li>" if len(series) > len(named) else ""
     return f"<ul class=legend>{items}{rest}</ul>"
 
 
@@ -77,6 +82,15 @@ def pareto(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
     for index in sorted(range(len(costs)), key=lambda i: (costs[i], -scores[i])):
         if not front or scores[index] > scores[front[-1]]:
             front.append(index)
+    return front
+
+
+def draw_front(chart: Chart, costs: Sequence[float], scores: Sequence[float]) -> list[int]:
+    """Adds the front's steps to a chart of scores over costs; returns what is on it, as `pareto`."""
+    front = pareto(costs, scores)
+    x = np.repeat([costs[i] for i in front], 2)[1:]
+    y = np.repeat([scores[i] for i in front], 2)[:-1]
+    chart.line(np.append(x, chart.x[1]), np.append(y, y[-1]), "front", "Pareto front")
     return front
 
 
@@ -126,7 +140,7 @@ def _sweep(study: Study, index: int) -> str:
         keys = ""
     elif len(lines) > COLOURS:
         keys = f"<li>{len(lines)} combinations of the other settings; point at a dot to read its own</li>"
-    return _figure(chart, f"<ul class=legend>{keys}</ul>", f"over {column.name}")
+    return figure(chart, f"<ul class=legend>{keys}</ul>", f"over {column.name}")
 
 
 def _cost(study: Study, key: str, label: str) -> str:
@@ -138,15 +152,12 @@ def _cost(study: Study, key: str, label: str) -> str:
     chart = Chart(
         title=f"mIoU over {label}", x=span(spent, log=log), y=span(scores), x_label=label, y_label="mIoU", log=log
     )
-    front = pareto(spent, scores)
-    x = np.repeat([spent[i] for i in front], 2)[1:]
-    y = np.repeat([scores[i] for i in front], 2)[:-1]
-    chart.line(np.append(x, chart.x[1]), np.append(y, y[-1]), "front", "Pareto front")
+    front = draw_front(chart, spent, scores)
     for index, group in enumerate(groups):
         told = duration(spent[index]) if key == "train_seconds" else f"{amount(spent[index])} {key}"
         title = f"{study.label(group)}: {spread(group)} at {told}"
         chart.dot(spent[index], scores[index], f"{style(study, group)}{' best' * (index in front)}", title, group.id)
-    return _figure(chart, legend(study, groups), f"over {label}")
+    return figure(chart, legend(study, groups), f"over {label}")
 
 
 def _curve(study: Study, metric: str, series: Sequence[tuple[Group, Values, Values, Values, Values]]) -> Chart:
@@ -183,7 +194,8 @@ def _band(runs: Sequence[Series]) -> tuple[Values, Values, Values, Values]:
     return edges, np.nanmean(full, 0), np.nanmin(full, 0), np.nanmax(full, 0)
 
 
-def _figure(chart: Chart, below: str, caption: str) -> str:
+def figure(chart: Chart, below: str, caption: str) -> str:
+    """A chart with what stands above and below it."""
     return f"<figure><figcaption>{escape(caption)}</figcaption>{chart.svg()}{below}</figure>\n"
 
 

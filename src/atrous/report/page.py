@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import numpy as np
 from atrous.metrics.bootstrap import Difference
 from atrous.report.figures import costs, curves, sweeps
 from atrous.report.images import Sample, samples
-from atrous.report.page_parts import CONTROLS, SCRIPT, STYLE
+from atrous.report.page_parts import CONTROLS, copyable, document, folder_link, in_a_row
 from atrous.report.runs import Run
 from atrous.report.study import FEWEST, Group, Study, notes
 from atrous.report.tables import interval, spread
@@ -38,26 +36,14 @@ def page(study: Study, *, title: str, out: Path, command: str, created: str, pro
         ("results", "Results", _results(study, protocol)),
         ("settings", "Score over a setting", _sweeps(study)),
         ("cost", "Score over cost", _costs(study)),
-        ("curves", "Curves", figures and f"<p>Mean over the seeds; the band spans them.{left}</p>{_row(figures)}"),
+        ("curves", "Curves", figures and f"<p>Mean over the seeds; the band spans them.{left}</p>{in_a_row(figures)}"),
         ("classes", "Classes", _classes(study)),
         ("images", "Images", _images(study)),
         ("failed", "Failed and unread", _failed(study, out)),
         ("runs", "Runs", _runs(study, out)),
     ]
-    shown = [section for section in sections if section[2]]
-    links = "".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in shown)
-    body = "".join(f'<section id="{name}"><h2>{heading}</h2>{content}</section>\n' for name, heading, content in shown)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n"
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<header><h1>{escape(title)}</h1><p>{_counts(study)}</p>"
-        f"<p class=dim>made {escape(created)} by {_command(command)}</p></header>\n"
-        f"<nav>{links}<button type=button id=theme>dark / light</button></nav>\n{body}"
-        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
-    )
+    lead = f"<p>{_counts(study)}</p><p class=dim>made {escape(created)} by {copyable(command)}</p>"
+    return document(title, lead, sections)
 
 
 def _counts(study: Study) -> str:
@@ -150,7 +136,7 @@ def _whisker(found: Difference | None, reach: float) -> str:
 def _sweeps(study: Study) -> str:
     charts = sweeps(study)
     told = "Large dots: the mean; whiskers: ± one standard deviation over the seeds; small dots: the seeds. All other settings held."
-    return f"<p>{told}</p>{_row(charts)}" if charts else ""
+    return f"<p>{told}</p>{in_a_row(charts)}" if charts else ""
 
 
 def _costs(study: Study) -> str:
@@ -159,11 +145,7 @@ def _costs(study: Study) -> str:
     sizes = {str(run.part("cost").get("macs_image_size")) for group in study.groups for run in group.runs}
     if len(sizes) > 1:
         told += f" MACs are of images of different sizes: {', '.join(sorted(sizes)[:6])}."
-    return f"<p>{escape(told)}</p>{_row(charts)}" if charts else ""
-
-
-def _row(charts: str) -> str:
-    return f"<div class=charts>{charts}</div>"
+    return f"<p>{escape(told)}</p>{in_a_row(charts)}" if charts else ""
 
 
 def _classes(study: Study) -> str:
@@ -257,12 +239,12 @@ def _failed(study: Study, out: Path) -> str:
         pairs = ", ".join(f"{c.name}={value}" for c, value in zip(study.columns, values, strict=True))
         rows += (
             f"<tr><td>{escape(run.status)}</td><td>{escape(pairs, 300)}, seed={escape(run.seed)}</td>"
-            f"<td class=error>{escape(reason)}</td><td>{_folder(run.folder, out)}</td></tr>\n"
+            f"<td class=error>{escape(reason)}</td><td>{folder_link(run.folder, out)}</td></tr>\n"
         )
     for left in study.unread:
         rows += (
             f"<tr><td>unreadable</td><td></td><td class=error>{escape(left.reason)}</td>"
-            f"<td>{_folder(left.folder, out)}</td></tr>\n"
+            f"<td>{folder_link(left.folder, out)}</td></tr>\n"
         )
     head = "<tr><th>status</th><th>settings</th><th>reason</th><th>folder</th></tr>"
     return rows and f"<div class=scroll tabindex=0><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>"
@@ -287,21 +269,6 @@ def _run(study: Study, run: Run, group: Group | None, out: Path) -> str:
     return (
         f'<tr id="r{study.numbers[run.folder]}"><td class=n>{study.numbers[run.folder]}</td>'
         f"<td>{text if group is None else f'<a href=#{group.id}>{text}</a>'}</td><td class=n>{escape(run.seed, 40)}</td>"
-        f"<td class=n>{score(run.miou, '.4f')}</td><td>{escape(status)}</td><td>{_folder(run.folder, out)}</td>"
-        f"<td>{_command(run.command)}</td></tr>\n"
-    )
-
-
-def _folder(folder: Path, out: Path) -> str:
-    """A link that works from the page's own folder; `./` before it, so that no name is taken for a scheme."""
-    path = os.path.relpath(folder, out)
-    return f'<a href="./{urllib.parse.quote(os.fsencode(path))}/">{escape(folder)}</a>'
-
-
-def _command(command: str) -> str:
-    """The command with a button that copies it."""
-    if not command:
-        return ""
-    return (
-        f"<span class=command><code>{escape(command, 20_000)}</code><button type=button class=copy>copy</button></span>"
+        f"<td class=n>{score(run.miou, '.4f')}</td><td>{escape(status)}</td><td>{folder_link(run.folder, out)}</td>"
+        f"<td>{copyable(run.command)}</td></tr>\n"
     )

@@ -1,4 +1,58 @@
-"""The report page's style sheet and script. Colours of the series after Okabe and Ito, "Color Universal Design", 2008."""
+"""What our pages share: frame, style sheet and script. Series' colours after Okabe and Ito, "Color Universal Design", 2008."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+from collections.abc import Sequence
+from pathlib import Path
+
+from atrous.report.text import escape
+
+
+def document(title: str, lead: str, sections: Sequence[tuple[str, str, str]], *, style: str = "") -> str:
+    """A whole page: nothing beside it, nothing fetched.
+
+    Args:
+        title: Its heading, of any origin.
+        lead: HTML below the heading.
+        sections: Ids, headings and HTML; those without content are left out.
+        style: Rules beside the common ones.
+    """
+    shown = [section for section in sections if section[2]]
+    links = "".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in shown)
+    body = "".join(f'<section id="{name}"><h2>{heading}</h2>{content}</section>\n' for name, heading, content in shown)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        "style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n"
+        f"<header><h1>{escape(title)}</h1>{lead}</header>\n"
+        f"<nav>{links}<button type=button id=theme>dark / light</button></nav>\n{body}"
+        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+
+
+def in_a_row(charts: str) -> str:
+    """Figures side by side where there is room."""
+    return f"<div class=charts>{charts}</div>"
+
+
+def folder_link(folder: Path, out: Path) -> str:
+    """A link that works from the page's own folder; `./` before it, so that no name is taken for a scheme."""
+    path = os.path.relpath(folder, out)
+    return f'<a href="./{urllib.parse.quote(os.fsencode(path))}/">{escape(folder)}</a>'
+
+
+def copyable(command: str) -> str:
+    """The command with a button that copies it."""
+    if not command:
+        return ""
+    return (
+        f"<span class=command><code>{escape(command, 20_000)}</code><button type=button class=copy>copy</button></span>"
+    )
+
 
 CONTROLS = (
     "<div class=controls><label>image <input type=range id=opacity min=0 max=100 value=65> labels</label>"

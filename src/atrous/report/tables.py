@@ -25,10 +25,10 @@ def runs_csv(study: Study) -> str:
     for run, values in zip(study.runs, study.values, strict=True):
         iou = dict(zip(run.classes, run.iou.tolist(), strict=True))
         row = [study.numbers[run.folder], run.folder, run.status, *values, run.seed]
-        row += [_cell(number(run.part("scores").get(key))) for key in _SCORES]
-        row += [_cell(iou.get(name, math.nan)) for name in classes]
-        row += [_cell(run.cost(key)) for key in _COSTS]
-        row += [_cell(number(run.result.get(key))) for key in ("epochs", "steps")]
+        row += [in_full(number(run.part("scores").get(key))) for key in _SCORES]
+        row += [in_full(iou.get(name, math.nan)) for name in classes]
+        row += [in_full(run.cost(key)) for key in _COSTS]
+        row += [in_full(number(run.result.get(key))) for key in ("epochs", "steps")]
         row += [run.result.get("started", ""), run.result.get("ended", ""), run.commit, run.error, run.command]
         rows.append(row)
     empty = [""] * len(head)
@@ -37,7 +37,7 @@ def runs_csv(study: Study) -> str:
         row[1:3] = [left.folder, "unreadable"]
         row[head.index("error", len(head) - 2)] = left.reason
         rows.append(row)
-    return _csv(head, rows)
+    return csv_text(head, rows)
 
 
 def table_csv(study: Study) -> str:
@@ -47,10 +47,10 @@ def table_csv(study: Study) -> str:
     rows = []
     for group in study.groups:
         found = group.difference
-        gap = ["", "", ""] if found is None else [_cell(found.miou), _cell(found.low), _cell(found.high)]
-        costs = [_cell(group.cost(key)) for key in _COSTS]
-        rows.append([*group.values, group.n, _cell(group.mean), _cell(group.std), *gap, group.word, *costs])
-    return _csv(head, rows)
+        gap = ["", "", ""] if found is None else [in_full(found.miou), in_full(found.low), in_full(found.high)]
+        costs = [in_full(group.cost(key)) for key in _COSTS]
+        rows.append([*group.values, group.n, in_full(group.mean), in_full(group.std), *gap, group.word, *costs])
+    return csv_text(head, rows)
 
 
 def table_md(study: Study) -> str:
@@ -92,7 +92,12 @@ def interval(group: Group) -> str:
 
 def spread(group: Group) -> str:
     """`0.512 ± 0.004`, and for one run the score alone."""
-    return score(group.mean) if math.isnan(group.std) else f"{group.mean:.3f} ± {group.std:.3f}"
+    return plus_minus(group.mean, group.std)
+
+
+def plus_minus(mean: float, std: float, style: str = ".3f") -> str:
+    """A mean and its spread; the mean alone where there is none."""
+    return score(mean, style) if math.isnan(std) else f"{mean:{style}} ± {std:{style}}"
 
 
 def _table(study: Study) -> tuple[list[str], list[list[str]]]:
@@ -107,12 +112,14 @@ def _table(study: Study) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def _csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def csv_text(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Cells as they are, but each in one line that UTF-8 can hold."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([[plain(cell, 20_000) for cell in row] for row in (head, *rows)])
     return text.getvalue()
 
 
-def _cell(value: float) -> str:
+def in_full(value: float) -> str:
+    """A number in full; empty for NaN."""
     return "" if math.isnan(value) else f"{value:.10g}"
