@@ -17,7 +17,7 @@ from atrous.cli.checks import check_config
 from atrous.data.transforms import TrainTransform
 from atrous.errors import ConfigError
 
-OF_STUDIES = ("camvid_baseline", "camvid_scratch")  # have their scores and protocol in experiments/
+OF_STUDIES = ("camvid_baseline", "camvid_scratch", "search_scenes")  # have their scores and protocol in experiments/
 NAMES = sorted(
     path.stem
     for path in (CONF_DIR / "experiment").glob("*.yaml")

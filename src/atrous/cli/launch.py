@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from atrous.callbacks.interrupt import Interrupted, Signals
 from atrous.cli.build import device_count
+from atrous.cli.ranks import is_launched, srun_tasks
 from atrous.cli.record import COMMAND, command_line, write_text
 from atrous.errors import ConfigError, TrainingError
 
@@ -31,11 +32,14 @@ def needs_launch(trainer: dict[str, Any]) -> bool:
     """Whether this process has to start others and wait for them, instead of training.
 
     Raises:
-        ConfigError: If there are to be several machines, whose processes only a launcher can start.
+        ConfigError: If there are to be several machines, whose processes only a launcher can start, or srun has started
+            another number of them.
     """
+    nodes = trainer["num_nodes"]
+    if srun_tasks() > 1:
+        _check_tasks(trainer, process_count(trainer), nodes)
     if is_launched():
         return False
-    nodes = trainer["num_nodes"]
     if nodes > 1:
         raise ConfigError(
             f"trainer.num_nodes={nodes}, but nothing has started this command on {nodes} machines, and by itself it would wait "
@@ -44,16 +48,6 @@ def needs_launch(trainer: dict[str, Any]) -> bool:
             "`srun` with one task per device; or set trainer.num_nodes=1."
         )
     return process_count(trainer) > 1
-
-
-def is_launched() -> bool:
-    """Whether a launcher (torchrun, srun) has already started one process per device."""
-    return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
-
-
-def is_main_process() -> bool:
-    """Whether this process writes the run folder."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
 
 
 def launch(config: dict[str, Any], folder: Path) -> float:
@@ -74,13 +68,25 @@ def launch(config: dict[str, Any], folder: Path) -> float:
         code = _wait(subprocess.Popen(command, stderr=log, start_new_session=True, env=told), signals)
     result = json.loads(result_path.read_text()) if result_path.exists() else {}
     if result.get("status") == "interrupted":
-        raise Interrupted(signal.Signals[result["signal"]])
+        raise Interrupted(signals.number or signal.Signals[result["signal"]])
     if code != 0:
         tail = "\n".join((folder / "launch.log").read_text().splitlines()[-20:])
         raise TrainingError(
             result.get("error") or f"a process ended with status {code}; {folder / 'launch.log'} ends:\n{tail}"
         )
-    return float(result["scores"]["miou"])
+    return float(result["val_miou"] if result["status"] == "pruned" else result["scores"]["miou"])
+
+
+def _check_tasks(trainer: dict[str, Any], devices: int, nodes: int) -> None:
+    """Holds the tasks that srun has started against the devices, and tells Lightning how they are spread."""
+    tasks, there = srun_tasks(), int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
+    if tasks != devices * nodes or there != nodes:
+        raise ConfigError(
+            f"srun has started {tasks} tasks on {there} nodes, but trainer.devices={trainer['devices']} and "
+            f"trainer.num_nodes={nodes} ask for one task per device. Start it by `srun --nodes={nodes} "
+            f"--ntasks-per-node={devices} python train.py ...`, or change the settings."
+        )
+    os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(devices))  # which `srun --ntasks` leaves unset
 
 
 def _wait(process: subprocess.Popen[bytes], signals: Signals) -> int:
@@ -90,7 +96,8 @@ def _wait(process: subprocess.Popen[bytes], signals: Signals) -> int:
     try:
         while True:
             if signals.number and not passed:
-                process.send_signal(signals.number)
+                # torchrun passes these two on, and ends at others
+                process.send_signal(signal.SIGINT if signals.number == signal.SIGINT else signal.SIGTERM)
                 passed = True
             try:
                 return process.wait(timeout=0.2)

@@ -27,6 +27,7 @@ NOT_COUNTED = (
     ("data", "cache_folder"),
     ("callbacks", "progress"),
     ("callbacks", "last"),
+    ("callbacks", "prune"),
     ("callbacks", "best", "dirpath"),
 )
 
@@ -106,7 +107,7 @@ def choose_folder(
             print(f"An unfinished run has the same settings: {run.told()}.\nTo go on with it: resume=auto\n")
         return config, folder, None
     if not leads:
-        return _moved(config, str(folder), str(run.folder.resolve())), run.folder.resolve(), run
+        return moved(config, str(folder), str(run.folder.resolve())), run.folder.resolve(), run
     if is_held(run.folder):
         raise TrainingError(
             f"the newest run with these settings, {short(run.folder)}, is still going on in another process. Wait for it or "
@@ -120,7 +121,7 @@ def choose_folder(
         _discard(folder, run.folder)
     for part in (run.folder / "checkpoints").glob(".*.part"):  # of a process that was killed as it wrote
         part.unlink()
-    return _moved(config, str(folder), str(run.folder.resolve())), run.folder.resolve(), run
+    return moved(config, str(folder), str(run.folder.resolve())), run.folder.resolve(), run
 
 
 def whole_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
@@ -206,12 +207,12 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _moved(config: Any, old: str, new: str) -> Any:
+def moved(config: Any, old: str, new: str) -> Any:
     """The config with all paths in the folder `old` led to `new`."""
     if isinstance(config, dict):
-        return {key: _moved(value, old, new) for key, value in config.items()}
+        return {key: moved(value, old, new) for key, value in config.items()}
     if isinstance(config, list):
-        return [_moved(value, old, new) for value in config]
+        return [moved(value, old, new) for value in config]
     if isinstance(config, str) and (config == old or config.startswith(old + os.sep)):
         return new + config[len(old) :]
     return config

@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from atrous.cli.app import error_message, printable, resolved
-from atrous.cli.resume import fingerprint, read_run, short
+from atrous.cli.ranks import is_main_process
+from atrous.cli.resume import fingerprint, is_held, read_run, short
 from atrous.errors import TrainingError
 
 SLUG = 60  # characters of a folder's name before its fingerprint
@@ -62,21 +63,21 @@ def run_study(combinations: Sequence[Sequence[str]], config: DictConfig, *, load
         ConfigError: If a job's config can't be composed; before any is started.
         TrainingError: If jobs failed, with all reasons, the first one first.
     """
-    with _hydra(config):
-        study = Path(config.hydra.sweep.dir).absolute()
-    with read_write(config.hydra):
-        config.hydra.sweep.dir = str(study)  # launchers read it where no job is set up
+    study = study_folder(config)
     jobs = plan(combinations, config, study, loader)
     finished = [job for job in jobs if job.result().get("status") == "finished"]
     left = [job for job in jobs if job not in finished]
     console = Console()
     print(f"study {short(study)}: {len(jobs)} jobs, {len(finished)} finished already\n", flush=True)
+    if left and getattr(launcher, "dry_run", False):  # a cluster's, which shows what it would do
+        launch_jobs(left, study, launcher)
+        return
     try:
         if left:
-            _launch(left, study, launcher)
+            launch_jobs(left, study, launcher)
     finally:  # also where a signal ends the study
         console.print(_table(jobs, finished))
-    failed = [(job, why) for job in jobs if (why := _failure(job)) is not None]
+    failed = [(job, why) for job in jobs if (why := failure(job)) is not None]
     if failed:
         reasons = "\n".join(f"  {job.folder.name}: {why}" for job, why in failed)
         raise TrainingError(
@@ -84,15 +85,33 @@ def run_study(combinations: Sequence[Sequence[str]], config: DictConfig, *, load
         )
 
 
-def plan(combinations: Sequence[Sequence[str]], config: DictConfig, study: Path, loader: Any) -> list[Job]:
+def study_folder(config: DictConfig) -> Path:
+    """Where the jobs' folders are; written into the config, too, since launchers read it where no job is set up."""
+    with _hydra(config):
+        study = Path(config.hydra.sweep.dir).absolute()
+    with read_write(config.hydra):
+        config.hydra.sweep.dir = str(study)
+    return study
+
+
+def plan(
+    combinations: Sequence[Sequence[str]], config: DictConfig, study: Path, loader: Any, *, named_by: Sequence[str] = ()
+) -> list[Job]:
     """The jobs, each in the folder that holds its settings' run or would hold it.
 
     Combinations that train the same weights and make the same scores, such as of two numbers of workers, are one job.
+
+    Args:
+        combinations: The overrides of each job.
+        config: The multirun's own config.
+        study: The folder of the jobs' folders.
+        loader: Hydra's, composes the jobs' configs.
+        named_by: The keys whose values name a new folder; none: those whose values vary.
     """
-    slugs = _slugs(combinations)
+    slugs = _slugs(combinations, named_by)
     jobs: dict[str, Job] = {}
     for overrides, slug in zip(combinations, slugs, strict=True):
-        digits = fingerprint(_composed(loader.load_sweep_config(config, list(overrides))))[:DIGITS]
+        digits = fingerprint(composed(overrides, config, loader))[:DIGITS]
         there = sorted(study.glob(f"*-{digits}"))  # another grid may have given it another name
         folder = there[0] if there else study / f"{slug}-{digits}"
         jobs.setdefault(digits, Job(folder, list(overrides)))
@@ -118,25 +137,30 @@ def job_of_study(config: dict[str, Any], folder: Path) -> Iterator[dict[str, Any
         if "group" in options and options["group"] is None:
             options["group"] = folder.parent.name
     config = {**config, "resume": "auto", "logger": loggers}
+    pruning = HydraConfig.get().sweeper.get("pruning")  # of a search
+    if pruning is not None:
+        prune = {"_target_": "atrous.callbacks.prune.Prune", "folder": str(folder), **pruning}
+        config["callbacks"] = {**config["callbacks"], "prune": prune}
     try:
         yield config
     except Exception as error:
         why = error_message(error)
         logging.getLogger(__name__).error("%s", printable(_told(error)), exc_info=None if why else error)
-        if not (folder / "result.json").exists():  # failed before its record was there
+        if is_main_process() and not (folder / "result.json").exists():  # failed before its record was there
             record = RunRecord(folder, config)
             record.update(status="failed", error=_told(error), ended=now())
             record.release()
         raise
 
 
-def _launch(jobs: list[Job], study: Path, launcher: Any) -> None:
+def launch_jobs(jobs: list[Job], study: Path, launcher: Any, *, first: int = 0) -> None:
+    """Runs the jobs, numbered from `first` on, and notes the errors that the launcher returns."""
     returns = launcher.launch(
         [
             [*job.overrides, f"hydra.sweep.dir={_quoted(study)}", f"hydra.sweep.subdir={_quoted(job.folder.name)}"]
             for job in jobs
         ],
-        initial_job_idx=0,
+        initial_job_idx=first,
     )
     for job, returned in zip(jobs, returns, strict=True):
         if returned.status == JobStatus.FAILED:
@@ -152,8 +176,9 @@ def _quoted(value: object) -> str:
     return "'" + str(value).replace("'", "\\'") + "'"
 
 
-def _composed(cfg: DictConfig) -> dict[str, Any]:
-    """A job's config with all interpolations, as in the job, but for its folder, which is to be found by it."""
+def composed(overrides: Sequence[str], config: DictConfig, loader: Any) -> dict[str, Any]:
+    """A job's config, interpolations replaced as in the job, but for its folder, which is to be found by it."""
+    cfg = loader.load_sweep_config(config, list(overrides))
     with open_dict(cfg):
         cfg.hydra.runtime.output_dir = "run"
         task = cfg.copy()
@@ -173,10 +198,14 @@ def _hydra(cfg: DictConfig) -> Iterator[None]:
         HydraConfig.instance().cfg = before
 
 
-def _slugs(combinations: Sequence[Sequence[str]]) -> list[str]:
-    """A name for each combination, of what varies: `output_stride-8_seed-0`."""
+def _slugs(combinations: Sequence[Sequence[str]], named_by: Sequence[str]) -> list[str]:
+    """A name for each combination, of the keys given or what varies: `output_stride-8_seed-0`."""
     pairs = [[override.partition("=")[::2] for override in overrides] for overrides in combinations]
-    varying = [column for column in zip(*pairs, strict=True) if len({value for _, value in column}) > 1]
+    columns = zip(*pairs, strict=True)
+    if named_by:
+        varying = [column for column in columns if column[0][0] in named_by]
+    else:
+        varying = [column for column in columns if len({value for _, value in column}) > 1]
     if not varying:
         return ["job"] * len(combinations)
     keys = [column[0][0].lstrip("+~") for column in varying]
@@ -194,24 +223,29 @@ def _plain(text: str) -> str:
     return "-".join(re.findall(r"[A-Za-z0-9._+-]+", text))
 
 
-def _failure(job: Job) -> str | None:
+def outcome(job: Job) -> str:
+    """What came of a job: finished, failed, killed, not started, or another status of its result.json."""
+    status = str(job.result().get("status", "not started"))
+    if job.error is not None and status != "finished":
+        return "failed"
+    return "killed" if status == "running" and not is_held(job.folder) else status
+
+
+def failure(job: Job) -> str | None:
+    """Why a job has not finished; None where it has."""
     result = job.result()
     if result.get("status") == "finished":
         return None
     if job.error is not None:
         return job.error
-    return result.get("error") or {"running": "killed"}.get(str(result.get("status")), "not started")
+    return result.get("error") or outcome(job)
 
 
 def _table(jobs: list[Job], before: list[Job]) -> Table:
     table = Table(Column("job", overflow="fold"), "outcome", "mIoU", "updates")
     for job in jobs:
-        result = job.result()
-        status = str(result.get("status", "not started"))
-        if job.error is not None and status != "finished":
-            status = "failed"
-        scored = status == "finished"
-        status = "finished before" if job in before else {"running": "killed"}.get(status, status)
-        score = result["scores"]["miou"] if scored else None
+        result, status = job.result(), outcome(job)
+        score = result["scores"]["miou"] if status == "finished" else None
+        status = "finished before" if job in before else status
         table.add_row(job.folder.name, status, "" if score is None else f"{score:.4f}", str(result.get("steps", "")))
     return table

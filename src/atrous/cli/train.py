@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from atrous.cli.app import error_message, resolved, run_hydra
 from atrous.cli.checks import check_config
 from atrous.cli.evaluate import check_extra_metrics
+from atrous.cli.ranks import announce, follow, is_launched, is_main_process
 from atrous.cli.resume import choose_folder, short, whole_checkpoint
 from atrous.cli.study import is_study, job_of_study
-from atrous.errors import TrainingError
+from atrous.errors import ConfigError, TrainingError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,7 +27,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 def job(cfg: DictConfig) -> float:
     """One run of the (multi)run; returns its mIoU, which sweepers read."""
     config = resolved(cfg)
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    if hydra.mode != RunMode.MULTIRUN and hydra.runtime.choices.get("hydra/launcher") == "slurm":
+        raise ConfigError("hydra/launcher=slurm submits the jobs of a multirun, of which there may be one: add -m.")
     if not is_study():
         return _start(config, folder)
     with job_of_study(config, folder) as config:
@@ -35,14 +40,20 @@ def job(cfg: DictConfig) -> float:
 def _start(config: dict[str, Any], folder: Path, *, runs: Path | None = None) -> float:
     check_config(config)
     check_extra_metrics(config["extra_metrics"])
-    from atrous.cli.launch import is_main_process, launch, needs_launch  # imports torch
+    from atrous.cli.launch import launch, needs_launch  # imports torch
 
-    config, folder, earlier = choose_folder(config, folder, runs=runs, leads=is_main_process())
+    starts = needs_launch(config["trainer"])
+    below, apart = Path(config["paths"]["runs"]), is_launched() and runs is None
+    chosen = follow(config, folder, below) if apart and not is_main_process() else None
+    config, folder, earlier = chosen or choose_folder(config, folder, runs=runs, leads=is_main_process())
+    note = announce(below, folder, earlier) if apart and is_main_process() else None
     if earlier is not None and earlier.finished:
         return float(earlier.result["scores"]["miou"])
-    if needs_launch(config["trainer"]):
-        return launch(config, folder)
-    return run(config, folder)
+    try:
+        return launch(config, folder) if starts else run(config, folder)
+    finally:
+        if note:
+            note.unlink(missing_ok=True)
 
 
 def run(config: dict[str, Any], folder: Path) -> float:
@@ -54,8 +65,9 @@ def run(config: dict[str, Any], folder: Path) -> float:
         Interrupted: If a signal asked it to stop; status 128 + signal.
     """
     from atrous.callbacks.interrupt import Interrupted, Signals
+    from atrous.callbacks.prune import Pruned
+    from atrous.cli import wandb_report
     from atrous.cli.build import build_loggers, quiet_lightning
-    from atrous.cli.launch import is_main_process
     from atrous.cli.record import RunRecord, now
 
     quiet_lightning()
@@ -64,7 +76,13 @@ def run(config: dict[str, Any], folder: Path) -> float:
         loggers: list[Any] = []
         try:
             loggers = build_loggers(config, wandb_id=record.content.get("wandb_id")) if record else []
+            wandb_report.keep_id(loggers, record)
             score = _fit_and_score(config, folder, loggers, record, signals)
+        except Pruned as pruned:
+            score = pruned.score
+            if record:
+                record.update(status="pruned", ended=now(), val_miou=score, steps=pruned.steps)
+                print(pruned, flush=True)
         except BaseException as error:
             stopped = error if isinstance(error, Interrupted) else None
             if stopped is None and signals.number:  # such as another process that was stopped first

@@ -28,7 +28,7 @@ class Run:
 
     Args:
         folder: Where it lies.
-        status: finished, failed, interrupted, running, or what else its result.json says.
+        status: finished, failed, interrupted, pruned, running, or what else its result.json says.
         config: The resolved config, flat: `model.output_stride` to its value; a list is a value.
         result: result.json.
         classes: The classes' names, of a finished run.
@@ -60,7 +60,9 @@ class Run:
 
     @property
     def error(self) -> str:
-        """Why it did not finish, where it says so: the message, or the signal that stopped it."""
+        """Why it did not finish, where it says so: the message, the signal that stopped it, or that its search gave it up."""
+        if self.status == "pruned":
+            return f"given up by its search at a val/miou of {number(self.result.get('val_miou')):.4f}"
         return plain(self.result.get("error") or self.result.get("signal") or "")
 
     @property

@@ -1,0 +1,57 @@
+"""Ends a search's trial that does worse than the others did after as many validations."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import lightning.pytorch as pl
+from lightning.pytorch.trainer.states import TrainerFn
+
+from atrous.callbacks.trials import gives_up, scores_of
+
+
+class Pruned(Exception):  # noqa: N818 - it is no error
+    """The run was given up.
+
+    Args:
+        score: Its best val/miou so far; NaN in other processes than the first.
+        steps: The updates it made.
+    """
+
+    def __init__(self, score: float, steps: int) -> None:
+        super().__init__(f"given up after {steps} updates, at a best val/miou of {score:.4f}")
+        self.score = score
+        self.steps = steps
+
+
+class Prune(pl.Callback):
+    """Looks at the end of each validation but the last one. Process 0 decides; all end together.
+
+    The scores are those in metrics.csv, so a run that was interrupted counts its earlier validations.
+
+    Args:
+        folder: The run folder, one of a search.
+        after_trials: No trial is given up before so many have finished.
+        after_validations: Nor in so many of its first validations.
+
+    Raises:
+        Pruned: In all processes, where it is given up.
+    """
+
+    def __init__(self, *, folder: str, after_trials: int, after_validations: int) -> None:
+        self.folder = Path(folder)
+        self.after_trials = after_trials
+        self.after_validations = after_validations
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        if trainer.global_step >= trainer.estimated_stepping_batches:
+            return  # all the training is paid for
+        leads = trainer.is_global_zero
+        worse = leads and gives_up(
+            self.folder, after_trials=self.after_trials, after_validations=self.after_validations
+        )
+        if trainer.strategy.reduce_boolean_decision(worse, all=False):
+            raise Pruned(max(scores_of(self.folder)) if leads else math.nan, trainer.global_step)
