@@ -2,10 +2,13 @@
 
 import json
 import struct
+from pathlib import Path
 
 import pytest
+import wandb
+from report.study_folders import write_run
 
-from atrous.cli import train
+from atrous.cli import report, train
 
 BLOCK = 32768  # LevelDB's log format, after 7 bytes of W&B's own
 
@@ -54,13 +57,19 @@ def offline(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("WANDB_SILENT", "true")
-    return lambda: sorted(map(read_run, tmp_path.rglob("*.wandb")), key=lambda run: run["config"].get("seed", 0))
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staged"))
+
+    def read():
+        wandb.teardown()  # writes what it still has
+        return sorted(map(read_run, tmp_path.rglob("*.wandb")), key=lambda run: run["config"].get("seed", 0))
+
+    return read
 
 
-def test_each_job_is_one_run_with_all_it_should_hold(offline, tiny, tmp_path):
-    train.main(
-        ["-m", *tiny, f"paths.runs={tmp_path}", "study=seeds", "logger=wandb", "trainer.max_epochs=1", "seed=0,1"]
-    )
+@pytest.mark.parametrize("launcher", ["basic", "local"])
+def test_each_job_is_one_run_with_all_it_should_hold(offline, tiny, tmp_path, launcher):
+    arguments = [*tiny, f"paths.runs={tmp_path}", "study=seeds", "logger=wandb", "trainer.max_epochs=1", "seed=0,1"]
+    train.main(["-m", *arguments, f"hydra/launcher={launcher}", *["hydra.launcher.jobs=2"] * (launcher == "local")])
     runs = offline()
     assert [run["config"]["seed"] for run in runs] == [0, 1]
     for run in runs:
@@ -82,3 +91,28 @@ def test_a_job_that_fails_ends_its_run_with_its_exit_code(offline, tiny, tmp_pat
     runs = offline()
     assert sorted(run["exit_code"] for run in runs) == [0, 1]
     assert "not finite" in capsys.readouterr().err
+
+
+def test_the_report_of_a_study_is_an_artifact(offline, tmp_path, capsys):
+    for rate in (0.1, 0.2):
+        for seed in range(2):
+            write_run(tmp_path / "runs" / f"{rate}-{seed}", seed=seed, settings={"optimizer.lr": rate})
+    out = tmp_path / "out"
+    report.main([str(tmp_path / "runs"), f"out={out}", "resamples=100", "wandb=mine"])
+    assert "logged to W&B project mine: " in capsys.readouterr().out
+    (read,) = offline()
+    (file,) = out.rglob("*.wandb")
+    found = list(records(file))
+    (run,) = (record.run for record in found if record.WhichOneof("record_type") == "run")
+    assert (run.project, run.job_type, run.display_name) == ("mine", "report", "runs")
+    artifacts = [record.artifact for record in found if record.WhichOneof("record_type") == "artifact"]
+    (artifact,) = (artifact for artifact in artifacts if artifact.type == "report")
+    assert artifact.name == "report-runs"
+    contents = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
+    assert set(contents) == {"report.html", "table.md", "table.tex", "table.csv", "runs.csv"}
+    for name, path in contents.items():
+        assert path.read_text() == (out / name).read_text()
+    assert read["exit_code"] == 0
+    logged = set().union(*read["history"])
+    for part in ("report/table", "report/page"):
+        assert any(key.startswith(part) for key in logged), part

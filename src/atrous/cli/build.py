@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from numpy.typing import NDArray
@@ -23,7 +24,9 @@ from atrous.callbacks.checkpoint import WholeFiles
 from atrous.cli.checkpoint import with_overrides
 from atrous.cli.checks import check_config, needs_gpu
 from atrous.cli.output_stride import follow_output_stride
+from atrous.cli.ranks import is_torchrun, srun_tasks
 from atrous.cli.trust import check_targets, read_class_info
+from atrous.cli.wandb_report import wandb_login
 from atrous.data.class_counts import count_classes
 from atrous.data.datamodule import SegmentationDataModule
 from atrous.encoders.weights_file import read_weights
@@ -68,6 +71,8 @@ def quiet_lightning() -> None:
         ".*The number of training batches.*smaller than the logging interval.*",
         ".*`srun` command is available on your system.*",  # a machine of the cluster, but no job of it
         ".*ended before the epoch ended and your dataloader is.*",  # ours is told where to begin
+        ".*sync_dist=True.*",  # scores are of counts that are summed over the processes already
+        ".*`broadcast_buffers` is deprecated.*",  # what it says to keep using it for is what we use it for
     ):
         warnings.filterwarnings("ignore", message=message, module="lightning.*")
 
@@ -151,6 +156,8 @@ def build_trainer(
         options["strategy"] = Sharded(processes=options["devices"] * options["num_nodes"]) if several else "auto"
     elif options["strategy"] in ("auto", "ddp") and several:
         options["strategy"] = DDPStrategy(broadcast_buffers=False)  # evaluation shards differ in length
+    if not is_torchrun():  # which Lightning finds by itself; in a shell of SLURM it would take the shell for a task
+        plugins.append(SLURMEnvironment(auto_requeue=False) if srun_tasks() > 1 else LightningEnvironment())
     strategy = options.pop("strategy")
     make_trainer = instantiate(options, _partial_=True, _convert_="all")
     trainer: pl.Trainer = make_trainer(
@@ -204,16 +211,6 @@ def build_loggers(config: dict[str, Any], *, wandb_id: str | None = None) -> lis
         else:
             loggers.append(instantiate(options, _convert_="all"))
     return loggers
-
-
-def wandb_login() -> bool:
-    """Whether this machine has a W&B API key, in the environment or where `wandb login` puts it."""
-    if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
-        return False
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    return path.is_file() and "wandb" in path.read_text(errors="replace")
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from atrous.report.tables import runs_csv, spread, table_csv, table_md, table_te
 from atrous.report.text import plain
 
 USAGE = """\
-usage: atrous report RUNS... [out=report] [baseline=...] [resamples=10000] [seed=0]
+usage: atrous report RUNS... [out=report] [baseline=...] [resamples=10000] [seed=0] [wandb=PROJECT]
 
   RUNS       folders that hold run folders, at any depth; a study's, or runs
   out        the folder to write to: report.html, table.md, table.tex, table.csv, runs.csv
@@ -36,6 +36,7 @@ usage: atrous report RUNS... [out=report] [baseline=...] [resamples=10000] [seed
              of its run folders; the table's first row where none is given
   resamples  of images and runs, for the intervals; 2000 where there are more than 100 runs
   seed       of the resamples
+  wandb      a W&B project: the report is logged there, too, as an artifact; without a login offline
 
   Runs that differ in nothing but their seed are one row: mean, standard deviation, number.
   Failed runs and folders that can't be read are listed with the reason."""
@@ -44,7 +45,7 @@ _MANY, _FEWER = 100, 2000
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """`atrous report RUNS... [out=...] [baseline=...] [resamples=...] [seed=...]`."""
+    """`atrous report RUNS... [out=...] [baseline=...] [resamples=...] [seed=...] [wandb=...]`."""
     given = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(given):
         print(USAGE)
@@ -57,7 +58,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(
-    roots: Sequence[Path], *, out: Path, baseline: str | None = None, resamples: int | None = None, seed: int = 0
+    roots: Sequence[Path],
+    *,
+    out: Path,
+    baseline: str | None = None,
+    resamples: int | None = None,
+    seed: int = 0,
+    wandb: str | None = None,
 ) -> Study:
     """Writes the report and says what is in it.
 
@@ -67,6 +74,7 @@ def run(
         baseline: See `USAGE`.
         resamples: None: 10,000, or fewer where there are many to compare.
         seed: Of the resamples.
+        wandb: The W&B project to log it to; None: none.
 
     Raises:
         ConfigError: If the baseline fits no row, or several.
@@ -109,6 +117,12 @@ def run(
     for name, text in files.items():
         write_text(out / name, text)
     _say(study, out)
+    if wandb is not None:
+        from atrous.cli.wandb_report import log_report
+
+        name = ", ".join(root.resolve().name for root in roots)
+        place = log_report(out.resolve(), files, project=wandb, name=name, command=command_line())
+        print(f"logged to W&B project {wandb}: {place}")
     return study
 
 
@@ -123,10 +137,12 @@ def _parse(argv: Sequence[str]) -> tuple[list[Path], dict[str, Any]]:
                     f"{argument} is impossible; give a whole number, such as {key}={compare.OPTIONS[key]}."
                 )
             options[key] = int(value)
-        elif equals and key in ("out", "baseline"):
+        elif equals and value and key in ("out", "baseline", "wandb"):
             options[key] = Path(value) if key == "out" else value
         elif argument.startswith("-") or (equals and not Path(argument).exists()):
-            raise ConfigError(f"report knows no option {argument!r}; it has out=, baseline=, resamples= and seed=.")
+            raise ConfigError(
+                f"report knows no option {argument!r}; it has out=, baseline=, resamples=, seed= and wandb=."
+            )
         else:
             roots.append(Path(argument))
     if not roots:

@@ -295,12 +295,13 @@ class _LateLoader(DataLoader[Sample]):
 
 def _leave_signals_to_the_parent(worker: int) -> None:
     """A terminal or a cluster sends its signals to the workers too; without them the training could not go on to save."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 @atexit.register  # before multiprocessing's own, which ends workers by the signal that they ignore and waits for them
-def _kill_workers() -> None:
+def kill_workers() -> None:
     """Lets a program end whose workers an error has left behind."""
     for child in multiprocessing.active_children():
         if child.daemon:
