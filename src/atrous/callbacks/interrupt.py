@@ -10,7 +10,9 @@ import time
 from types import FrameType
 from typing import Any
 
-NOTED = (signal.SIGINT, signal.SIGTERM)  # a launcher may add others, such as SLURM's SIGUSR2
+NOTED: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
+if hasattr(signal, "SIGUSR2"):  # not on Windows; SLURM's, ahead of the time limit or a preemption
+    NOTED += (signal.SIGUSR2,)
 _AGAIN_AFTER = 1.0  # seconds; a launcher may pass on a Ctrl-C that the terminal has sent already
 
 
