@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kill_and_resume import KINDS, TINY, differences, kill_once, run_folder, start, wait
 
 EMA, BY_UPDATES = KINDS.values()
-IN_PROCESS = [*TINY, "data.num_workers=0", "callbacks.last.every_minutes=1e-9"]  # as each update ends, however fast they are
+IN_PROCESS = [*TINY, "data.num_workers=0", "callbacks.last.every_minutes=1e-9"]  # saves after each update
 
 
 class Dead(BaseException):
