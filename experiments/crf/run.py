@@ -46,12 +46,12 @@ def tuned(run: Path, out: Path, options: dict[str, str], more: list[str]) -> lis
     """The best settings as evaluate takes them."""
     found = out / "tune" / run.name / "tune_crf.csv"
     if not found.exists():
-        grid = ["bilateral_weight=[2,5,10]", f"bilateral_sxy={options['sxy']}", "bilateral_srgb=[5,10,20]"]
+        grid = ["bilateral_weight=[5,10,20]", f"bilateral_sxy={options['sxy']}", "bilateral_srgb=[3,5,10]"]
         grid += ["gaussian_weight=[1,3]", "gaussian_sxy=[1,3]", "iterations=[10]"]
         where = [f"ckpt={run}/checkpoints/best.ckpt", f"split={options['tune']}", f"images={options['images']}"]
         tune_crf.main([*where, *grid, f"out={found.parent}", *more])
     with found.open() as file:
-        best = next(csv.DictReader(file))
+        best = next(row for row in csv.DictReader(file) if row["iterations"] != "0")  # 0: the network alone
     return [f"inference.crf.{key}={best[key]}" for key in tune_crf.KNOBS]
 
 
