@@ -39,7 +39,7 @@ def page(study: Study, *, title: str, out: Path, command: str, created: str, pro
         ("curves", "Curves", figures and f"<p>Mean over the seeds; the band spans them.{left}</p>{in_a_row(figures)}"),
         ("classes", "Classes", _classes(study)),
         ("images", "Images", _images(study)),
-        ("failed", "Failed and unread", _failed(study, out)),
+        ("failed", "Not finished, and unread", _failed(study, out)),
         ("runs", "Runs", _runs(study, out)),
     ]
     lead = f"<p>{_counts(study)}</p><p class=dim>made {escape(created)} by {copyable(command)}</p>"
