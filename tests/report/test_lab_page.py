@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 import csv
-import json
 import re
 import statistics
-import subprocess
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from report.test_page import CHROMIUM, EVIL, Parsed
+from report.test_page import CHROMIUM, EVIL, Parsed, in_a_browser
 
 from atrous.report import lab_figures as draw
 from atrous.report.lab import figures, page
@@ -315,15 +313,7 @@ document.body.dataset.found = JSON.stringify(found);
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
 @pytest.mark.parametrize("width", [500, 1300])
 def test_in_a_browser(content, tmp_path, width):
-    path = tmp_path / "lab.html"
-    path.write_text(text_of(content, tmp_path).replace("</body>", f"<script>{PROBE}</script></body>"))
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    flags += ["--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}"]
-    command = [CHROMIUM, *flags, f"--window-size={width},900", "--dump-dom", path.as_uri()]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    bodies = [attrs for attrs in Parsed(run.stdout).all("body") if "data-found" in attrs]
-    assert bodies, run.stderr
-    assert json.loads(bodies[0]["data-found"]) == {
+    assert in_a_browser(text_of(content, tmp_path), PROBE, tmp_path, width) == {
         "title": "Dilation lab: runs",
         "focused": True,
         "up": ["g1", "g2"],

@@ -50,6 +50,19 @@ class Parsed(HTMLParser):
         return [attrs for name, attrs in self.elements if name == tag]
 
 
+def in_a_browser(text, probe, folder, width):
+    """What a script finds in a page that is shown in a window of a width."""
+    path = folder / "page.html"
+    path.write_text(text.replace("</body>", f"<script>{probe}</script></body>"))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    flags += ["--disable-background-networking", f"--user-data-dir={folder / 'profile'}"]
+    command = [CHROMIUM, *flags, f"--window-size={width},900", "--dump-dom", path.as_uri()]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    bodies = [attrs for attrs in Parsed(run.stdout).all("body") if "data-found" in attrs]
+    assert bodies, run.stderr
+    return json.loads(bodies[0]["data-found"])
+
+
 def difference(a, b):
     ends = np.array([0.1, -0.2, np.nan])
     return Difference(0.1, 0.05, 0.15, ends, ends, ends, confidence=0.95, resamples=10)
@@ -285,16 +298,7 @@ document.body.dataset.found = JSON.stringify(found);
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
 @pytest.mark.parametrize("width", [500, 1300])
 def test_in_a_browser(hostile, tmp_path, width):
-    path = tmp_path / "report.html"
-    path.write_text(text_of(hostile, tmp_path).replace("</body>", f"<script>{PROBE}</script></body>"))
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    flags += ["--disable-background-networking"]
-    flags += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--dump-dom"]
-
-    run = subprocess.run([CHROMIUM, *flags, path.as_uri()], capture_output=True, text=True, timeout=120, check=False)
-    bodies = [attrs for attrs in Parsed(run.stdout).all("body") if "data-found" in attrs]
-    assert bodies, run.stderr
-    found = json.loads(bodies[0]["data-found"])
+    found = in_a_browser(text_of(hostile, tmp_path), PROBE, tmp_path, width)
     by_n = found.pop("rows")
     assert sorted(by_n[0]) == sorted(by_n[1]) == sorted(by_n[2])
     assert by_n[1] != by_n[2]
