@@ -3,7 +3,7 @@
 python experiments/studies.py STUDY_FOLDER FOLDER_TO_WRITE [baseline=...] [name=place.in.result.json ...]
 
 Each dot is a run, a line joins the means of the seeds. The first setting that varies runs along the axis, further ones
-are colours. The table's differences are the report's: a paired bootstrap over images and runs.
+are colours. The table's differences are the report's: a bootstrap over images with Student's t over the runs.
 """
 
 from __future__ import annotations

@@ -31,7 +31,14 @@ def left_by(tmp_path):
     """Writes what an evaluation leaves: truth by one seed, errors by another."""
 
     def write(
-        name: str, *, accuracy: float, names: Any = None, truth: int = 0, classes: Any = None, **changes: Any
+        name: str,
+        *,
+        accuracy: float,
+        names: Any = None,
+        truth: int = 0,
+        classes: Any = None,
+        seed: Any = None,
+        **changes: Any,
     ) -> Path:
         pixels = np.random.default_rng(truth).integers(100, 400, (IMAGES, 3))
         right = np.random.default_rng([ord(letter) for letter in name]).binomial(pixels, accuracy)
@@ -43,7 +50,8 @@ def left_by(tmp_path):
         folder.mkdir()
         names = [f"image {index}" for index in range(IMAGES)] if names is None else names
         np.savez(folder / "confusion.npz", names=names, matrices=matrices, classes=classes or INFO.names)
-        (folder / "result.json").write_text(json.dumps({"status": "finished", "protocol": protocol_of(**changes)}))
+        result = {"status": "finished", "provenance": {"seed": seed}, "protocol": protocol_of(**changes)}
+        (folder / "result.json").write_text(json.dumps(result))
         return folder
 
     return write
@@ -64,7 +72,7 @@ def test_the_better_side_is_named_with_its_interval(left_by, capsys):
     compared(poor / "result.json", good, "resamples=500")
     out = capsys.readouterr().out
     assert "B is better: mIoU +0." in out
-    assert "500 resamples of images." in out
+    assert "500 resamples of the images. The interval is about which images" in out
 
 
 def test_alike_networks_are_not_told_apart(left_by, capsys):
@@ -83,15 +91,22 @@ def test_what_is_printed_is_the_bootstrap_of_the_files(left_by, capsys):
     assert f"{found.iou_low[1]:+.3f} to {found.iou_high[1]:+.3f}" in row
 
 
-def test_several_runs_a_side(left_by, capsys):
-    sides = [
-        ",".join(str(left_by(f"{side}{seed}", accuracy=share)) for seed in range(2))
-        for side, share in (("a", 0.8), ("b", 0.7))
-    ]
-    compared(*sides)
+def test_runs_of_the_same_seeds_are_paired(left_by, capsys):
+    """A seed moves both sides by far more than they differ: only pairs show it, whichever way the runs are named."""
+
+    def side(letter: str, gap: float) -> list[Path]:
+        return [left_by(f"{letter}{seed}", accuracy=0.7 + seed / 20 + gap, seed=seed) for seed in range(3)]
+
+    a, b = side("a", 0.03), side("b", 0)
+    compared(",".join(map(str, a)), ",".join(map(str, reversed(b))))
     out = capsys.readouterr().out
     assert "A is better" in out
-    assert "resamples of images and runs. With 2 and 2 runs the interval is too narrow" in out
+    assert "Student's t over the runs, paired by seed." in out
+    b[0] = left_by("other", accuracy=0.7, seed=7)
+    compared(",".join(map(str, a)), ",".join(map(str, b)))
+    out = capsys.readouterr().out
+    assert "no difference shown" in out
+    assert "Student's t over the runs, not paired." in out
 
 
 def test_images_in_another_order_are_the_same_images(left_by, capsys):

@@ -34,6 +34,7 @@ class Scored:
         names: The images' names, (N,).
         matrices: One confusion matrix per image, (N, C, C), rows as truth.
         classes: The classes' names.
+        seed: That the network was trained with, where it is known.
     """
 
     source: Path
@@ -41,6 +42,7 @@ class Scored:
     names: list[str]
     matrices: NDArray[np.int32]
     classes: list[str]
+    seed: Any
 
 
 def main(argv: Sequence[str]) -> None:
@@ -100,7 +102,8 @@ def load(path: Path) -> Scored:
     if "protocol" not in result:
         raise DataError(f"{files[0]} has no scores; its status is {result.get('status')}. Give a finished run.")
     order = np.argsort(names)
-    return Scored(folder, result["protocol"], names[order].tolist(), matrices[order], classes.tolist())
+    seed = (result.get("provenance") or {}).get("seed")
+    return Scored(folder, result["protocol"], names[order].tolist(), matrices[order], classes.tolist(), seed)
 
 
 def check_comparable(console: Console, runs: Sequence[Scored]) -> None:
@@ -145,8 +148,18 @@ def lines_of(run: Scored) -> Sequence[str]:
 
 
 def difference(a: Sequence[Scored], b: Sequence[Scored], *, resamples: int, seed: int) -> Difference:
-    """A's mIoU minus B's."""
-    return paired_difference([run.matrices for run in a], [run.matrices for run in b], resamples=resamples, seed=seed)
+    """A's mIoU minus B's; runs of the same seed go together where both sides have the same seeds."""
+    paired = paired_by_seed(a, b)
+    if paired:
+        a, b = (sorted(side, key=lambda run: str(run.seed)) for side in (a, b))
+    sides = ([run.matrices for run in side] for side in (a, b))
+    return paired_difference(*sides, paired_runs=paired, resamples=resamples, seed=seed)
+
+
+def paired_by_seed(a: Sequence[Scored], b: Sequence[Scored]) -> bool:
+    """Whether each seed is there once a side."""
+    seeds = [{str(run.seed) for run in side if run.seed is not None} for side in (a, b)]
+    return seeds[0] == seeds[1] and len(seeds[0]) == len(a) == len(b)
 
 
 def show(console: Console, a: Sequence[Scored], b: Sequence[Scored], found: Difference) -> None:
@@ -171,8 +184,12 @@ def show(console: Console, a: Sequence[Scored], b: Sequence[Scored], found: Diff
     for name, side in zip("AB", (a, b), strict=True):
         console.print(f"{name}: {', '.join(str(run.source) for run in side)}", soft_wrap=True, highlight=False)
     console.print(f"\n[bold]{verdict(found)}[/]", highlight=False)
-    drawn = "images" if len(a) == len(b) == 1 else "images and runs"
-    console.print(f"{found.resamples} resamples of {drawn}. {_limits(len(a), len(b))}", soft_wrap=True, highlight=False)
+    told = f"{found.resamples} resamples of the images"
+    if len(a) == len(b) == 1:
+        told += ". The interval is about which images were scored; how another seed would train is not in it."
+    else:
+        told += f", Student's t over the runs, {'paired by seed' if paired_by_seed(a, b) else 'not paired'}."
+    console.print(told, soft_wrap=True, highlight=False)
 
 
 def verdict(found: Difference) -> str:
@@ -182,16 +199,6 @@ def verdict(found: Difference) -> str:
     if found.miou > 0:
         return f"A is better: mIoU +{found.miou:.3f} [{found.low:.3f}, {found.high:.3f}]"
     return f"B is better: mIoU +{-found.miou:.3f} [{-found.high:.3f}, {-found.low:.3f}]"
-
-
-def _limits(a: int, b: int) -> str:
-    if a == b == 1:
-        return "The interval is about which images were scored; how another seed would train is not in it."
-    if min(a, b) < 10:
-        return (
-            f"With {a} and {b} runs the interval is too narrow: of 3 runs a side, one of 95% can hold as little as 80%."
-        )
-    return ""
 
 
 def _number(value: float, style: str = ".3f") -> str:

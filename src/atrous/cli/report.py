@@ -34,7 +34,7 @@ usage: atrous report RUNS... [out=report] [baseline=...] [resamples=10000] [seed
   baseline   what the others are compared with: settings as the table has them, such as
              baseline=output_stride=16 or 'baseline=dilations=[6,12,18],loss=dice', or one
              of its run folders; the table's first row where none is given
-  resamples  of images and runs, for the intervals; 2000 where there are more than 100 runs
+  resamples  of the images, for the intervals; 2000 where there are more than 100 runs
   seed       of the resamples
   wandb      a W&B project: the report is logged there, too, as an artifact; without a login offline
 

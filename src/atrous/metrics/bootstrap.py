@@ -1,6 +1,7 @@
-"""How sure a difference between two networks' scores is: the bootstrap over images and runs. Imports no torch.
+"""How sure a difference between two networks' scores is: the bootstrap over images, Student's t over runs. Imports no torch.
 
-Source: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993.
+Sources: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993; Student, "The Probable Error of a Mean", 1908; Welch,
+"The Generalization of 'Student's' Problem when Several Different Population Variances are Involved", 1947.
 """
 
 from __future__ import annotations
@@ -48,28 +49,34 @@ def paired_difference(
     a: Sequence[ArrayLike],
     b: Sequence[ArrayLike],
     *,
+    paired_runs: bool = False,
     resamples: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Difference:
     """The difference in mIoU between two networks that were scored on the same images.
 
-    A resample draws N images with replacement, the same for both sides, and on each side as many runs as there are, with
-    replacement too. Its score is that of the whole: of the summed confusion matrices of the drawn images, and the mean over
-    the drawn runs. With one run a side the interval says how the difference depends on which images were in the set, and
-    nothing about another seed's training. With few runs it is too narrow: where runs differed and images did not, and the
-    runs' scores were normally distributed, an interval of 95 % held the true difference in 80 % of 1,000 simulations with
-    3 runs a side, in 88 % with 5 and in 93 % with 10.
+    A resample draws N images with replacement, the same for both sides, and takes each run's mIoU on the summed confusion
+    matrices of these. To the difference of the sides' means it adds what another set of seeds would change: that
+    difference's standard error over the runs times a draw of Student's t; with `paired_runs` it is the error of the mean of
+    the runs' differences, which is smaller where a seed moves both sides alike. With one run a side nothing is added: the
+    interval then says how the difference depends on which images were in the set, and nothing about another seed's
+    training.
+
+    Drawing the runs with replacement as well is the usual way, and too sure of itself: in simulated studies of three runs a
+    side its intervals of 95 % held the true difference in 81 %, these in 95 to 96 % (experiments/interval).
 
     Args:
         a: The per-image confusion matrices (N, C, C) of each run of A, rows as truth.
         b: Of each run of B; the same N images in the same order.
+        paired_runs: Whether the nth run of A has something in common with the nth of B, such as its seed.
         resamples: How many; more make the interval's ends steadier.
         confidence: The share of resamples that the interval holds, between 0 and 1.
         seed: Of the resamples; the same seed gives the same interval.
 
     Raises:
-        ValueError: If a side is empty, shapes differ, there are no images, or a number is out of range.
+        ValueError: If a side is empty, shapes differ, there are no images, a number is out of range, or paired runs are not
+            as many on both sides.
     """
     if not 0 < confidence < 1 or resamples < 1:
         raise ValueError(f"confidence {confidence}, resamples {resamples}: expected 0 to 1, and 1 or more")
@@ -79,18 +86,21 @@ def paired_difference(
             f"{len(a)} and {len(b)} runs with matrices of shapes {', '.join(str(np.shape(run)) for run in (*a, *b))}; expected "
             "one or more a side, all of the same images and classes (N, C, C)"
         )
+    if paired_runs and len(a) != len(b):
+        raise ValueError(f"{len(a)} runs can't be paired with {len(b)}; expected as many on both sides")
     counts = np.stack(runs, axis=1)  # (N, runs, 3, C)
-    images, sizes = len(counts), (len(a), len(b))
+    images = len(counts)
     flat = counts.reshape(images, -1)
     rng = np.random.default_rng(seed)
+    whole = _scores(flat.sum(0).reshape(1, *counts.shape[1:]))
+    miou, *classes = _difference(whole, len(a))[0]
+    error, freedom = _error(whole[0], len(a), paired_runs)
     parts = []
     for start in range(0, resamples, _CHUNK):
         size = min(_CHUNK, resamples - start)
         drawn = (_draws(rng, size, images) @ flat).reshape(size, *counts.shape[1:])
-        parts.append(_difference(drawn, [_draws(rng, size, count) for count in sizes]))
+        parts.append(_difference(_scores(drawn), len(a)) + error * rng.standard_t(freedom, (size, len(error))))
     differences = np.concatenate(parts)  # (resamples, 1 + C)
-    whole = flat.sum(0).reshape(1, *counts.shape[1:])
-    ((miou, *classes),) = _difference(whole, [np.ones((1, count)) for count in sizes])
     low, high = _quantiles(differences, ((1 - confidence) / 2, (1 + confidence) / 2))
     return Difference(
         miou=float(miou),
@@ -118,23 +128,35 @@ def _draws(rng: np.random.Generator, size: int, number: int) -> Scores:
     return np.bincount(picks.ravel(), minlength=size * number).reshape(size, number).astype(np.float64)
 
 
-def _difference(counts: Scores, runs: list[Scores]) -> Scores:
-    """The difference in mIoU, and in each class's IoU behind it, (R, 1 + C).
-
-    Args:
-        counts: (R, runs of A and B, 3, C).
-        runs: How often each run of A, and of B, was drawn, (R, runs) each.
-    """
+def _scores(counts: Scores) -> Scores:
+    """mIoU, and each class's IoU behind it, (R, runs, 1 + C), of counts (R, runs, 3, C)."""
     hits, true, predicted = np.moveaxis(counts, 2, 0)
-    iou = ratio(hits, true + predicted - hits)  # (R, runs, C)
-    scores = np.concatenate([mean(iou)[..., None], iou], axis=-1)
-    sides = np.split(scores, [runs[0].shape[1]], axis=1)
-    a, b = (
-        ratio((weight[..., None] * np.nan_to_num(side)).sum(1), (weight[..., None] * ~np.isnan(side)).sum(1))
-        for side, weight in zip(sides, runs, strict=True)
-    )
+    iou = ratio(hits, true + predicted - hits)
+    return np.concatenate([mean(iou)[..., None], iou], axis=-1)
+
+
+def _difference(scores: Scores, size: int) -> Scores:
+    """The mean of the first `size` runs less that of the others, (R, 1 + C); runs without a score do not count."""
+    a, b = (mean(np.moveaxis(side, 1, -1)) for side in np.split(scores, [size], axis=1))
     difference: Scores = a - b
     return difference
+
+
+def _error(scores: Scores, size: int, paired: bool) -> tuple[Scores, Scores]:
+    """The standard error that comes from the runs, (1 + C,), 0 for one run a side, and its degrees of freedom, by Welch.
+
+    Args:
+        scores: Of the first `size` runs, A's, and of B's, (runs, 1 + C).
+        size: See above.
+        paired: Whether the nth run of A goes with the nth of B.
+    """
+    sides = [scores[:size] - scores[size:]] if paired else np.split(scores, [size])
+    several = [side for side in sides if len(side) > 1]
+    variances = np.array([side.var(axis=0, ddof=1) / len(side) for side in several]).reshape(-1, scores.shape[1])
+    freedoms = np.array([[len(side) - 1.0] for side in several]).reshape(-1, 1)
+    whole = variances.sum(0)
+    freedom = np.divide(whole**2, (variances**2 / freedoms).sum(0), out=np.ones_like(whole), where=whole > 0)
+    return np.sqrt(whole), freedom
 
 
 def _quantiles(values: Scores, shares: tuple[float, float]) -> NDArray[np.float64]:

@@ -81,7 +81,8 @@ def _results(study: Study, protocol: Sequence[str]) -> str:
         told.insert(
             0,
             f"<p>Difference: mIoU less that of the baseline, {escape(study.label(study.baseline), 300)}. The interval is that of "
-            f"{resamples:,} paired resamples of images and runs. <b>better</b>, <b>worse</b>: it leaves out 0, with {FEWEST} "
+            f"{resamples:,} paired resamples of the images with Student's t over the runs, paired by seed where both sides have "
+            f"the same. <b>better</b>, <b>worse</b>: it leaves out 0, with {FEWEST} "
             f"or more seeds on both sides; <b>too few seeds</b>: it leaves out 0, with fewer. mIoU is mean ± standard deviation "
             "over n seeds; a score leads to its runs.</p>",
         )

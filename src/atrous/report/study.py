@@ -244,12 +244,8 @@ def notes(study: Study) -> list[str]:
             f"Left out: {repeated} older {'run' if repeated == 1 else 'runs'} with the settings and the seed of a newer one."
         )
     if any(group.difference is not None for group in study.groups):
-        few = [group.n for group in study.groups if group.n < 5]
-        if few:
-            told.append(
-                "With fewer than five seeds an interval is narrower than it should be; with one it is about the choice of "
-                "images only."
-            )
+        if any(group.n == 1 for group in study.groups):
+            told.append("With one seed an interval is about the choice of images only.")
         if (count := sum(group.difference is not None for group in study.groups)) > 1:
             told.append(
                 f"Each of the {count} intervals stands by itself: where nothing differs, about one in twenty leaves out 0 "
