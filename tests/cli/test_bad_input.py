@@ -191,3 +191,12 @@ def test_full_traceback_on_request(tmp_path):
     assert run.returncode != 0
     assert "Traceback" in run.stderr
     assert "ConfigError" in run.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path):
+    code = "from atrous.cli.train import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""

@@ -96,6 +96,10 @@ def test_every_way_of_upsampling(upsample):
 def test_a_cnn_without_hidden_layers():
     model = shake(build(name="resnet18"))
     assert model(torch.randn(1, 3, 33, 47)).logits.shape == (1, 4, 33, 47)
+    assert (
+        FCN(num_classes=4, encoder=Encoder(name="resnet18"), classifier=None).state_dict().keys()
+        == model.state_dict().keys()
+    )
 
 
 def test_impossible_skip():

@@ -52,6 +52,9 @@ def errors_as_messages() -> Iterator[None]:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing, and the message is ours to shape
     try:
         yield
+    except BrokenPipeError:  # whoever reads us, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (AtrousError, HydraException, OmegaConfBaseException, OSError) as error:
         message = error_message(error)
         if message is None:

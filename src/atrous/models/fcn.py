@@ -36,7 +36,7 @@ class FCN(nn.Module):
         encoder: At output stride 32. Of VGG the poolings are scored (pool3, pool4, pool5), as in the paper; of other CNNs
             the last maps at strides 8, 16 and 32.
         classifier: The encoder's fully connected layers as convolutions,
-            see `atrous.encoders.convolutionalise.hidden_layers`.
+            see `atrous.encoders.convolutionalise.hidden_layers`; None: none.
         skip: Stride of the finest map that is scored: 32, 16 or 8 (FCN-32s, FCN-16s, FCN-8s).
         upsample: How scores are enlarged, see `atrous.layers.upsample.Upsample`; transposed in the paper.
 
@@ -52,7 +52,7 @@ class FCN(nn.Module):
         *,
         num_classes: int,
         encoder: Encoder,
-        classifier: nn.Sequential,
+        classifier: nn.Sequential | None = None,
         skip: int = 8,
         upsample: str = "transposed",
     ) -> None:
@@ -62,13 +62,13 @@ class FCN(nn.Module):
                 f"skip {skip} is not a stride that FCN scores; use skip=32, 16 or 8 for FCN-32s, FCN-16s or FCN-8s"
             )
         encoder.expect(output_stride=32)
-        self.encoder, self.classifier = encoder, classifier
+        self.encoder, self.classifier = encoder, classifier or nn.Sequential()
         self.strides = [stride for stride in (32, 16, 8) if stride >= skip]
         self.stage_keys = ("upscore.", *(f"score.{stride}." for stride in self.strides[1:]))
         # VGG's map at stride 4 becomes pool3 by the pooling to stride 8.
         self.pool = encoder.ends_in_pool
         self.maps = {stride: encoder.at_stride(stride // 2 if self.pool else stride) for stride in self.strides[1:]}
-        convs = [layer for layer in classifier if isinstance(layer, nn.Conv2d)]
+        convs = [layer for layer in self.classifier if isinstance(layer, nn.Conv2d)]
         top = convs[-1].out_channels if convs else encoder.channels[-1]
         channels = {32: top, **{stride: encoder.channels[i] for stride, i in self.maps.items()}}
         self.score = nn.ModuleDict(
