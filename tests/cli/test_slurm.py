@@ -203,6 +203,11 @@ def test_the_script_queues_the_job_again_where_slurm_wants_it_out(
         assert (f"requeue {name}\n" in (calls.read_text() if calls.exists() else "")) == again
 
 
+def test_why_a_job_waits_is_told_where_slurm_knows(commands):
+    commands(squeue='printf "1|PENDING|None\\n2_7|PENDING|Resources\\n3|RUNNING|None\\n"')
+    assert slurm_watch.queue() == {"1": "pending", "2_7": "pending (Resources)", "3": "running"}
+
+
 def test_jobs_that_are_queued_are_not_submitted_twice(commands, tmp_path, capsys):
     """One of two jobs is queued from before, and then gone unfinished."""
     arguments = ["-m", "hydra/launcher=slurm", "trainer=cpu", f"paths.runs={tmp_path}/runs", "seed=0,1"]

@@ -54,7 +54,8 @@ def queue() -> dict[str, str] | None:
     if found.returncode:
         return None
     rows = [line.strip().split("|") for line in found.stdout.splitlines() if line.strip()]
-    return {name: f"pending ({reason})" if state == "PENDING" else state.lower() for name, state, reason in rows}
+    reasons = {name: f" ({reason})" for name, state, reason in rows if state == "PENDING" and reason != "None"}
+    return {name: state.lower() + reasons.get(name, "") for name, state, _ in rows}
 
 
 def wait(jobs: list[SlurmJob]) -> None:
