@@ -230,7 +230,7 @@ def test_jobs_that_are_queued_are_not_submitted_twice(commands, tmp_path, capsys
     assert json.loads(ids.read_text()) == {first: "4", second: "5"}
     assert len((tmp_path / "sbatch.txt").read_text().splitlines()) == 1
     printed = capsys.readouterr()
-    assert "1 jobs are queued or running already" in printed.out
+    assert "queued or running already: 1 job;" in printed.out
     assert "1 completing, 1 pending (Resources)" in printed.out
     assert f"{second} has ended unfinished: job 5 is CANCELLED, exit code 0:15" in printed.out
     assert "2 of 2 jobs did not finish" in printed.err

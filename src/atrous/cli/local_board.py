@@ -44,7 +44,9 @@ class Board:
         self._live: Live | None = None
 
     def __enter__(self) -> Board:
-        self.console.print(f"{len(self._histories)} jobs, {self._each}; each writes what it says to its console.log\n")
+        self.console.print(
+            f"{len(self._histories)} job{'s' * (len(self._histories) != 1)}, {self._each}; each writes what it says to its console.log\n"
+        )
         if self.console.is_terminal:
             self._live = Live(console=self.console, transient=True, auto_refresh=False)
             self._live.start()

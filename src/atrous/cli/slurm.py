@@ -94,7 +94,7 @@ def launch(
         )
     ids = {number: known[folder.name] for number, folder in enumerate(folders) if known.get(folder.name) in there}
     if ids:
-        print(f"{len(ids)} jobs are queued or running already; waits for them, too.")
+        print(f"queued or running already: {len(ids)} job{'s' * (len(ids) != 1)}; waits for them, too.")
     returns = [JobReturn() for _ in job_overrides]
     for number, folder in enumerate(folders):
         if number not in ids and is_held(folder):

@@ -68,7 +68,7 @@ def wait(jobs: list[SlurmJob]) -> None:
     ids = ",".join(sorted({job.id.partition("_")[0] for job in jobs}, key=int))
     if not jobs:
         return
-    print(f"SLURM jobs {ids}; their output is in {short(jobs[0].log.parent)}", flush=True)
+    print(f"SLURM job{'s' * (',' in ids)} {ids}; output in {short(jobs[0].log.parent)}", flush=True)
     try:
         _wait(jobs)
     except KeyboardInterrupt:

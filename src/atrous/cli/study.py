@@ -68,7 +68,9 @@ def run_study(combinations: Sequence[Sequence[str]], config: DictConfig, *, load
     finished = [job for job in jobs if job.result().get("status") == "finished"]
     left = [job for job in jobs if job not in finished]
     console = Console()
-    print(f"study {short(study)}: {len(jobs)} jobs, {len(finished)} finished already\n", flush=True)
+    print(
+        f"study {short(study)}: {len(jobs)} job{'s' * (len(jobs) != 1)}, {len(finished)} finished already\n", flush=True
+    )
     if left and getattr(launcher, "dry_run", False):  # a cluster's, which shows what it would do
         launch_jobs(left, study, launcher)
         return
