@@ -185,10 +185,26 @@ def test_max_steps_alone_is_the_length_of_the_run(noted, result_of):
     assert found["batches"] == 12
 
 
-def test_a_run_that_ends_before_its_first_validation(capsys, tiny, tmp_path):
+@pytest.mark.parametrize(
+    ("overrides", "validated"),
+    [
+        (["trainer.max_steps=5", "trainer.val_check_interval=3"], [3, 5]),
+        (["trainer.max_steps=1"], [1]),  # an epoch has 2 batches
+        (["trainer.val_check_interval=5"], [4]),
+        (["trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"], [4, 6]),
+        (["trainer.max_steps=3", "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=2"], [2, 3]),
+    ],
+)
+def test_the_last_update_is_followed_by_a_validation(noted, result_of, overrides, validated):
+    folder, found = noted(*overrides)
+    assert found["validated"] == validated
+    assert result_of(folder)["steps"] == validated[-1]
+
+
+def test_a_run_without_validations(capsys, tiny, tmp_path):
     with pytest.raises(SystemExit):
-        train.main([*tiny, f"paths.runs={tmp_path}", "trainer.val_check_interval=5"])
-    assert "ended after 4 updates, before its first validation" in capsys.readouterr().err
+        train.main([*tiny, f"paths.runs={tmp_path}", "trainer.limit_val_batches=0"])
+    assert "4 updates and no validation" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -207,12 +223,6 @@ def test_settings_that_are_told_in_a_second(capsys, tiny, tmp_path, override, pa
     with pytest.raises(SystemExit):
         train.main([*tiny, f"paths.runs={tmp_path}", override])
     assert part in capsys.readouterr().err
-
-
-def test_an_end_between_two_validations(capsys, tiny, tmp_path):
-    with pytest.raises(SystemExit):
-        train.main([*tiny, f"paths.runs={tmp_path}", "trainer.max_steps=5", "trainer.val_check_interval=2"])
-    assert "max_steps=5 is not a multiple of trainer.val_check_interval=2" in capsys.readouterr().err
 
 
 def test_freezing_is_typed_beside_ema(noted):

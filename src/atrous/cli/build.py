@@ -21,6 +21,7 @@ from torch import nn
 
 from atrous.analysis.valid_taps import wide_rates
 from atrous.callbacks.checkpoint import WholeFiles
+from atrous.callbacks.last_validation import LastValidation
 from atrous.cli.checkpoint import with_overrides
 from atrous.cli.checks import check_config, needs_gpu
 from atrous.cli.output_stride import follow_output_stride
@@ -162,7 +163,7 @@ def build_trainer(
     make_trainer = instantiate(options, _partial_=True, _convert_="all")
     trainer: pl.Trainer = make_trainer(
         strategy=instantiate(strategy) if isinstance(strategy, dict) else strategy,
-        callbacks=callbacks,
+        callbacks=[*callbacks, LastValidation()],
         logger=loggers,
         plugins=plugins,
         default_root_dir=str(folder),

@@ -83,11 +83,6 @@ def _check_length(trainer: dict[str, Any]) -> None:
             f"trainer.val_check_interval={interval} is impossible; give a whole number of updates such as 4000, or a share "
             "of an epoch up to 1.0."
         )
-    if steps > 0 and isinstance(interval, int) and steps % interval:
-        raise ConfigError(
-            f"trainer.max_steps={steps} is not a multiple of trainer.val_check_interval={interval}: the end of the run would "
-            "be neither validated nor saved. Change one of them."
-        )
 
 
 def _check_precision(trainer: dict[str, Any]) -> None:

@@ -159,8 +159,8 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
     best = Path(trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
     if best == Path():
         raise TrainingError(
-            f"the run ended after {trainer.global_step} updates, before its first validation, so there is no checkpoint to "
-            "score. Lower trainer.val_check_interval, or train for longer."
+            f"the run ended after {trainer.global_step} updates and no validation, so there is no checkpoint to score. Raise "
+            "trainer.limit_val_batches."
         )
     scorer = build.unsharded(task, config)
     build.load_weights(scorer, build.load_checkpoint(best)["state_dict"], best)
