@@ -104,7 +104,7 @@ def test_a_launcher_that_is_stopped_leaves_the_jobs_and_finds_them_again(study):
     assert study["statuses"][0] == 128 + signal.SIGINT
     assert "The jobs go on without this command" in first
     assert f"scancel {array}" in first
-    assert "3 jobs are queued or running already" in second
+    assert "queued or running already: 3 jobs;" in second
     assert sorted(study["ids"].values()) == [f"{array}_{number}" for number in range(3)]  # one array, submitted once
 
 
