@@ -104,11 +104,8 @@ def straight(tmp_path_factory):
     [
         (EMA, ("batch", 8), 7),  # in the second of an update's two batches or before its first; both belong to update 9
         pytest.param(EMA, ("validation", 5), 5, marks=pytest.mark.slow),  # at the end of an epoch
-        (
-            [*BY_UPDATES, "trainer.val_check_interval=5"],
-            ("validation", 12),
-            12,
-        ),  # the last one, which no interval asks for
+        # the last one, which no interval asks for
+        ([*BY_UPDATES, "trainer.val_check_interval=5"], ("validation", 12), 12),
         pytest.param(BY_UPDATES, ("validation", 12), 12, marks=pytest.mark.slow),
         pytest.param(BY_UPDATES, ("scoring", 12), 12, marks=pytest.mark.slow),
     ],
