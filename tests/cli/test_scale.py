@@ -2,12 +2,13 @@
 
 import csv
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 
 from atrous.cli import evaluate, train
-from atrous.cli.build import build_trainer
+from atrous.cli.build import build_trainer, warn_of_slow_precision
 from atrous.data.datamodule import SegmentationDataModule
 from atrous.data.scenes import Scenes
 from atrous.data.transforms import EvalTransform, TrainTransform
@@ -46,6 +47,23 @@ def test_half_precision_where_auto_finds_no_gpu(tmp_path):
     options |= {"strategy": "auto", "precision": "16-mixed", "sync_batchnorm": True, "accumulate_grad_batches": 1}
     with pytest.raises(ConfigError, match=r"trainer.precision=16-mixed needs a GPU"):
         build_trainer({"trainer": options}, callbacks=[], loggers=[], folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("precision", "can", "warns"),
+    [
+        ("bf16-mixed", {"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, True),
+        ("32-true", {"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, False),
+        ("bf16-mixed", {"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, False),
+        ("bf16-mixed", {"architecture": "aarch64"}, False),
+        ("bf16-mixed", {}, False),
+    ],
+)
+def test_a_precision_that_the_cpu_emulates_is_told(caplog, monkeypatch, tmp_path, precision, can, warns):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can, raising=False)
+    trainer = pl.Trainer(accelerator="cpu", precision=precision, logger=False, default_root_dir=tmp_path)
+    warn_of_slow_precision(trainer)
+    assert ("more than twice the time of trainer.precision=32-true" in caplog.text) == warns
 
 
 def losses(folder):

@@ -142,6 +142,7 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
         checkpoint = build.load_checkpoint(Path(resume))
         build.load_weights(task, checkpoint["state_dict"], Path(resume))
     if record:
+        build.warn_of_slow_precision(trainer)
         _say_what_starts(console, config, trainer, task, datamodule, folder)
         if resume is not None:
             damaged.append(f"goes on from {short(Path(resume))}, after {checkpoint['global_step']} updates")
