@@ -75,7 +75,9 @@ def undisturbed(runs, *overrides):
 def study(cluster, tmp_path_factory):
     """Three jobs: one is left alone, one is told to go by SLURM in the middle, and one is killed."""
     runs = tmp_path_factory.mktemp("study")
-    command = [*SLURM, *LONG, f"paths.runs={runs}", "seed=0,1,2"]
+    os.environ |= {"NETRC": str(runs / "none"), "WANDB_SILENT": "true"}  # `cluster` puts back what was
+    os.environ.pop("WANDB_API_KEY", None)
+    command = [*SLURM, *LONG, "logger=wandb", f"paths.runs={runs}", "seed=0,1,2"]
     launcher = cluster.start(runs / "first.txt", *command)
     ids = submitted(runs / "sweep", 3)
     launcher.send_signal(signal.SIGINT)
@@ -117,6 +119,13 @@ def test_a_job_that_slurm_wants_out_goes_on_where_it_was(study, tmp_path):
     assert 0 < resumed["steps"] < result(told)["steps"] == 150
     straight = undisturbed(tmp_path, *LONG, "seed=2", "study=sweep")
     assert differences(straight, told) == []
+
+
+def test_a_requeued_jobs_w_and_b_run_goes_on(study):
+    alone, _, told = study["folders"]
+    for folder, parts in ((alone, 1), (told, 2)):
+        files = [path.name for path in folder.rglob("*.wandb")]
+        assert files == [f"run-{result(folder)['wandb_id']}.wandb"] * parts
 
 
 def test_a_killed_job_is_told_and_the_others_finish(study):
