@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from atrous.metrics import scores
-from atrous.metrics.bootstrap import paired_difference
+from atrous.metrics.bootstrap import paired_difference, resampled
 
 C = 3
 Matrices = NDArray[np.int64]
@@ -140,15 +140,27 @@ def test_equal_sides_differ_by_nothing_and_seeds_repeat() -> None:
     assert paired_difference([b], [a], resamples=700, seed=1).low == pytest.approx(-one.high)
 
 
+def test_runs_that_were_resampled_before_give_the_same_interval() -> None:
+    rng = np.random.default_rng(8)
+    a, b = rng.integers(1, 50, (2, 30, C, C))
+    before = [resampled(run, resamples=700, seed=3) for run in (a, b)]
+    for one, other in (([a], [before[1]]), ([before[0]], [before[1]])):
+        found, expected = (paired_difference(*sides, resamples=700, seed=3) for sides in ((one, other), ([a], [b])))
+        assert (found.miou, found.low, found.high) == (expected.miou, expected.low, expected.high)
+
+
 def test_wrong_arguments() -> None:
     good = np.ones((4, 2, 2))
     for a, b, options, message in (
         ([], [good], {}, "0 and 1 runs"),
         ([good], [good[:3]], {}, "all of the same images"),
-        ([good[:0]], [good[:0]], {}, "one or more a side"),
+        ([good[:0]], [good[:0]], {}, "of one or more"),
         ([good[0]], [good[0]], {}, "one confusion matrix per image"),
         ([good], [good], {"confidence": 95}, "expected 0 to 1"),
         ([good], [good], {"resamples": 0}, "1 or more"),
+        ([good], [np.ones((4, 3, 3))], {}, "the same images and classes"),
+        ([good], [resampled(good, resamples=7)], {}, "the same resamples"),
+        ([good], [resampled(good, seed=1)], {}, "the same resamples"),
         ([good], [good, good], {"paired_runs": True}, "1 runs can't be paired with 2"),
     ):
         with pytest.raises(ValueError, match=message):

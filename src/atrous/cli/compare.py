@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from rich.table import Table
 
 from atrous.cli.protocol import differences, lines
 from atrous.errors import ConfigError, DataError
-from atrous.metrics.bootstrap import Difference, paired_difference
+from atrous.metrics.bootstrap import Difference, Resampled, paired_difference, resampled
 from atrous.metrics.scores import iou, mean
 
 OPTIONS = {"resamples": 10_000, "seed": 0}
@@ -43,6 +43,13 @@ class Scored:
     matrices: NDArray[np.int32]
     classes: list[str]
     seed: Any
+    _resampled: dict[tuple[int, int], Resampled] = field(default_factory=dict, repr=False)
+
+    def resampled(self, resamples: int, seed: int) -> Resampled:
+        """Its scores on resamples of its images, kept, since a report compares the baseline's runs with all others."""
+        if (resamples, seed) not in self._resampled:
+            self._resampled[resamples, seed] = resampled(self.matrices, resamples=resamples, seed=seed)
+        return self._resampled[resamples, seed]
 
 
 def main(argv: Sequence[str]) -> None:
@@ -152,7 +159,7 @@ def difference(a: Sequence[Scored], b: Sequence[Scored], *, resamples: int, seed
     paired = paired_by_seed(a, b)
     if paired:
         a, b = (sorted(side, key=lambda run: str(run.seed)) for side in (a, b))
-    sides = ([run.matrices for run in side] for side in (a, b))
+    sides = ([run.resampled(resamples, seed) for run in side] for side in (a, b))
     return paired_difference(*sides, paired_runs=paired, resamples=resamples, seed=seed)
 
 
