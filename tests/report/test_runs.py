@@ -73,6 +73,8 @@ def test_runs_are_found_at_any_depth_and_once(tmp_path):
         ("result.json", "[" * 100_000, "result.json can't be read"),
         ("config.yaml", "a: [1", "config.yaml can't be read"),
         ("config.yaml", "", "config.yaml is no mapping"),
+        ("config.yaml", "- [a, 1]", "config.yaml is no mapping"),
+        ("config.yaml", "a: 1\n- b", "config.yaml can't be read"),
         ("config.yaml", "a: !!python/object/apply:os.system [true]", "config.yaml can't be read"),
     ],
 )
@@ -95,6 +97,27 @@ def test_odd_values_of_an_unfinished_run_are_no_error(tmp_path):
     run = read(folder)
     assert isinstance(run, Run)
     assert (run.command, run.commit, run.overrides()) == ("7", "", {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 1\nb:\n  c: [1, 2]\n  d: null\n",
+        "a: &x {c: 1}\nb: *x\n",
+        "# words\nA: 1\n_b: 2\n3: c\n",
+        "a: |\n  some\n\n  b: words\nb: 2\n",
+        "a: {b: 1,\n  c: 2}\nd: 'some\n  words'\n",
+        "{a: 1,\nb: 2}\n",
+        "a: 1\na: 2\n",
+        "'a b': 1\nc: 2\n",
+    ],
+)
+def test_a_config_is_what_yaml_reads(tmp_path, text):
+    folder = write_run(tmp_path / "run")
+    (folder / "config.yaml").write_text(text)
+    found = read(folder)
+    assert isinstance(found, Run), found
+    assert found.config == flat(yaml.safe_load(text))
 
 
 def test_a_config_that_grows_is_given_up(tmp_path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -134,7 +136,7 @@ def read(folder: Path) -> Run | Unread:
     result = config = None
     try:
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        config = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), Loader=_LOADER)
+        config = _config((folder / "config.yaml").read_text(encoding="utf-8"))
         if not isinstance(result, dict) or not isinstance(config, dict):
             return Unread(folder, f"{'config.yaml' if isinstance(result, dict) else 'result.json'} is no mapping")
         status = plain(result.get("status", "no status"), 40)
@@ -145,6 +147,22 @@ def read(folder: Path) -> Run | Unread:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         name = "result.json" if result is None else "config.yaml" if config is None else "the run"
         return Unread(folder, f"{name} can't be read: {plain(error, 300)}")
+
+
+def _config(text: str) -> Any:
+    """A config, whose top-level keys are read one by one, since runs of a study share most of what stands below them."""
+    try:
+        parts = [_part(part) for part in re.split(r"^(?=\w)", text, flags=re.MULTILINE) if part]
+    except yaml.YAMLError:  # what hangs together across top-level keys
+        parts = [None]
+    if not parts or not all(isinstance(part, dict) for part in parts):
+        return yaml.load(text, Loader=_LOADER)
+    return {key: value for part in parts for key, value in part.items()}
+
+
+@functools.lru_cache(maxsize=512)
+def _part(text: str) -> Any:
+    return yaml.load(text, Loader=_LOADER)
 
 
 def flat(config: dict[Any, Any]) -> dict[str, Any]:
