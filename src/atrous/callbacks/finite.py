@@ -50,7 +50,8 @@ class FiniteLoss(pl.Callback):
     def _look(self, trainer: pl.Trainer) -> None:
         step = -1 if self._bad_step is None else int(self._bad_step)
         if step >= 0:
+            coarse = trainer.precision != "32-true"
             raise TrainingError(
-                f"the loss is not finite at step {step}. The checkpoints written before it are kept. "
-                "Lower optimizer.lr, set trainer.gradient_clip_val=1, or use trainer.precision=32-true."
+                f"the loss is not finite at step {step}. The checkpoints written before it are kept. Lower optimizer.lr or set "
+                f"trainer.gradient_clip_val=1{', or use trainer.precision=32-true' * coarse}."
             )
