@@ -140,6 +140,16 @@ def test_equal_sides_differ_by_nothing_and_seeds_repeat() -> None:
     assert paired_difference([b], [a], resamples=700, seed=1).low == pytest.approx(-one.high)
 
 
+def test_images_and_runs_are_drawn_from_streams_of_their_own() -> None:
+    """With the same stream for both, what Student's t draws would follow from the images drawn."""
+    drawn = resampled(np.arange(1, 121).reshape(30, 2, 2), resamples=500, seed=3).drawn[:, 0]
+    shared = np.random.default_rng(3).integers(30, size=(500, 30))
+    first = np.random.default_rng((3, 1)).integers(30, size=(500, 30))
+    means = [np.take(np.arange(30), picks).mean(1) for picks in (shared, first)]
+    correlations = [abs(np.corrcoef(drawn, mean)[0, 1]) for mean in means]
+    assert correlations[0] < 0.2 < 0.8 < correlations[1]
+
+
 def test_runs_that_were_resampled_before_give_the_same_interval() -> None:
     rng = np.random.default_rng(8)
     a, b = rng.integers(1, 50, (2, 30, C, C))

@@ -163,7 +163,8 @@ def _draws(seed: int, start: int, number: int) -> Scores:
 
     Kept, since a report draws the same for run after run.
     """
-    picks = np.random.default_rng((seed, start)).integers(number, size=(_CHUNK, number))
+    # not (seed, start): numpy gives (seed, 0) the stream of `seed`, which Student's t draws from
+    picks = np.random.default_rng((seed, 1 + start)).integers(number, size=(_CHUNK, number))
     picks = _CHUNK * picks + np.arange(_CHUNK)[:, None]
     return np.bincount(picks.ravel(), minlength=_CHUNK * number).reshape(number, _CHUNK).astype(np.float64)
 
