@@ -99,6 +99,7 @@ def cluster():
     root = Path(tempfile.mkdtemp(prefix="atrous-slurm-"))
     processes: list[subprocess.Popen[bytes]] = []
     before = dict(os.environ)
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     running = None
     try:
         _start(root, processes)
@@ -110,6 +111,7 @@ def cluster():
             launcher.kill()
             launcher.wait(timeout=10)
         _stop(processes)
+        signal.signal(signal.SIGINT, interrupt)
         os.environ.clear()
         os.environ.update(before)
         shutil.rmtree(root, ignore_errors=True)
