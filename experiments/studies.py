@@ -21,7 +21,7 @@ import numpy as np
 from atrous.cli import report
 from atrous.report.study import Group, Study
 from atrous.report.tables import interval, plus_minus
-from atrous.report.text import amount, duration
+from atrous.system.text import amount, duration
 
 USUAL = {"mIoU": "scores.miou"}
 

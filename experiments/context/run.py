@@ -25,8 +25,9 @@ from rich.progress import track
 from scipy.ndimage import distance_transform_cdt
 
 from atrous.analysis.receptive_field import receptive_fields
-from atrous.cli import build
-from atrous.data.scenes import Label, Scenes
+from atrous.data.scenes.scenes import Label, Scenes
+from atrous.engine.build import build_datamodule
+from atrous.engine.checkpoint import Restored, restore
 from atrous.report.tables import plus_minus
 
 STEP = 4  # pixels of distance that make a bin
@@ -46,8 +47,8 @@ def main() -> None:
         result = json.loads(path.read_text())
         if result["status"] != "finished":
             continue
-        restored = build.restore(path.parent / "checkpoints" / "best.ckpt", SETTINGS, [])
-        scenes = build.build_datamodule(restored.config).raw_dataset("val")
+        restored = restore(path.parent / "checkpoints" / "best.ckpt", SETTINGS, [])
+        scenes = build_datamodule(restored.config).raw_dataset("val")
         assert isinstance(scenes, Scenes)
         far, key = scenes.context_distance, (scenes.context_distance, str(value(restored.config, setting)))
         if far not in distances:
@@ -89,7 +90,7 @@ def to_marker(scenes: Scenes, index: int) -> NDArray[np.int32]:
 
 
 @torch.inference_mode()
-def counted(restored: build.Restored, scenes: Scenes, distances: list[NDArray[np.int32]]) -> NDArray[np.int64]:
+def counted(restored: Restored, scenes: Scenes, distances: list[NDArray[np.int32]]) -> NDArray[np.int64]:
     """Field pixels that have the right one of both classes, and that have one of both, for each bin, (bins, 2)."""
     model = restored.scorer.model.eval()
     longest = max(int(distance.max()) for distance in distances)

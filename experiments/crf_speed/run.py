@@ -74,12 +74,12 @@ def blurred_truth(mask: NDArray[np.integer], classes: int) -> Floats:
 
 
 def networks(checkpoint: str, images: list[Bytes]) -> list[Floats]:
-    from atrous.cli import build
-    from atrous.cli.app import prepare
+    from atrous.config.compose import prepare
+    from atrous.engine.checkpoint import restore
     from atrous.inference.labels import probabilities
 
     prepare()
-    restored = build.restore(Path(checkpoint), {"trusted": [], "accelerator": "cpu"}, [])
+    restored = restore(Path(checkpoint), {"trusted": [], "accelerator": "cpu"}, [])
     net = restored.scorer.eval()
     with torch.no_grad():
         return [

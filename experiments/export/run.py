@@ -13,8 +13,10 @@ import numpy as np
 import onnxruntime
 import torch
 
-from atrous.cli import build, export
-from atrous.cli.app import prepare
+from atrous.cli import export
+from atrous.config.compose import prepare
+from atrous.engine.build import build_datamodule
+from atrous.engine.checkpoint import Restored, restore
 from atrous.export.runtime import Network
 
 ROUNDS = 9
@@ -35,8 +37,8 @@ def main(checkpoints: list[str], root: str) -> None:
             network = Network(str(path), threads=1)
         check, sizes = network.description["check"], network.description["sizes"]
         taken = ", ".join(export.told(name, *found) for name, found in sizes.items() if name != "batch")
-        restored = build.restore(Path(checkpoint), {"trusted": [], "accelerator": "cpu"}, [f"data.root={root}"])
-        image = np.ascontiguousarray(build.build_datamodule(restored.config).dataset("val")[0].image)
+        restored = restore(Path(checkpoint), {"trusted": [], "accelerator": "cpu"}, [f"data.root={root}"])
+        image = np.ascontiguousarray(build_datamodule(restored.config).dataset("val")[0].image)
         ratio = latency(restored, network, image)
         print(
             f"| {network.description['model'].rpartition('.')[2]} | {check['equal']:.4%} | {check['max_difference']:.1e} | "
@@ -46,7 +48,7 @@ def main(checkpoints: list[str], root: str) -> None:
     print(json.dumps({"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}))
 
 
-def latency(restored: build.Restored, network: Network, image: np.ndarray) -> float:
+def latency(restored: Restored, network: Network, image: np.ndarray) -> float:
     """CPU time of onnxruntime's labels of one image over that of torch's, the two taking turns: medians."""
     from atrous.export.graph import PixelsToLabels
 

@@ -43,7 +43,7 @@ def main() -> None:
         scratch = Path(folder)
         child(write_checkpoint, scratch / "net.ckpt")
         idle, _, _ = measured(
-            [sys.executable, "-c", "import torch, lightning.pytorch, atrous.cli.predict, atrous.cli.build"]
+            [sys.executable, "-c", "import torch, lightning.pytorch, atrous.cli.predict, atrous.engine.build"]
         )
         rows = []
         for side in arguments.sides:
@@ -100,8 +100,8 @@ def write_checkpoint(path: Path) -> None:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf, open_dict
 
-    from atrous.cli import build
-    from atrous.cli.app import CONF_DIR, prepare
+    from atrous.config.compose import CONF_DIR, prepare
+    from atrous.engine.build import build_datamodule, build_model
 
     prepare()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -113,8 +113,8 @@ def write_checkpoint(path: Path) -> None:
         }
     config = OmegaConf.to_container(OmegaConf.create(kept), resolve=True)
     torch.manual_seed(0)
-    model = build.build_model(config)
-    info = build.build_datamodule(config).class_info
+    model = build_model(config)
+    info = build_datamodule(config).class_info
     weights = {f"model.{key}": value for key, value in model.state_dict().items()}
     torch.save({"state_dict": weights, "config": config, "class_info": asdict(info)}, path)
 
@@ -123,7 +123,7 @@ def write_image(path: Path, side: int) -> None:
     """A picture of the `scenes` data set, side by side, under noise; written row by row with PNG's filter 2 (up)."""
     import numpy as np
 
-    from atrous.data.scenes import Scenes
+    from atrous.data.scenes.scenes import Scenes
 
     scene = Scenes(split="val", length=1, size=[512, 512], context_distance=32, scale_range=[16, 256], seed=0)[0].image
     rng = np.random.default_rng(0)

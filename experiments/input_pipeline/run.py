@@ -21,12 +21,12 @@ import torch
 from albumentations.pytorch import ToTensorV2
 from PIL import Image
 
-from atrous.data import png
 from atrous.data.cache import InMemory, OnDisk
-from atrous.data.files import MaskReader
+from atrous.data.io import png
+from atrous.data.io.files import MaskReader
 from atrous.data.pairs import FilePairs
 from atrous.data.sampling import Transformed
-from atrous.data.scenes import CLASS_INFO, Scenes
+from atrous.data.scenes.scenes import CLASS_INFO, Scenes
 from atrous.data.transforms import IMAGENET_MEAN, IMAGENET_STD, TrainTransform
 
 SIZE, CROP, SCALE = (1024, 2048), (768, 768), (0.5, 2.0)

@@ -27,7 +27,7 @@ from hydra.utils import instantiate
 from torch import nn
 from torch.nn import functional as F
 
-from atrous.cli.app import CONF_DIR, prepare
+from atrous.config.compose import CONF_DIR, prepare
 
 HERE = Path(__file__).parent
 CLASSES, BATCH, SIZE, THREADS = 19, 2, 256, 2

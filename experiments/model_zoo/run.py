@@ -24,8 +24,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from rich.progress import track
 
-from atrous.cli.app import CONF_DIR, prepare
-from atrous.cli.cost import macs
+from atrous.analysis.cost import macs
+from atrous.config.compose import CONF_DIR, prepare
 
 HERE = Path(__file__).parent
 CLASSES, SIZE, PATCH_SIZE = 19, 512, 64

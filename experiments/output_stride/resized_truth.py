@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from atrous.data.scenes import CLASS_INFO, Scenes
+from atrous.data.scenes.scenes import CLASS_INFO, Scenes
 from atrous.metrics.confusion import confusion_matrix
 from atrous.metrics.scores import summary
 

@@ -22,8 +22,8 @@ from lightning.pytorch.loggers import CSVLogger
 
 from atrous.callbacks.finite import FiniteLoss
 from atrous.callbacks.progress import Progress
-from atrous.cli.app import CONF_DIR, prepare
-from atrous.cli.build import build_trainer, quiet_lightning
+from atrous.config.compose import CONF_DIR, prepare
+from atrous.engine.trainer import build_trainer, quiet_lightning
 from atrous.tasks.semantic import SemanticTask
 from atrous.types import ClassInfo
 

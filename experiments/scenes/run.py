@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from atrous.data.scenes import Scenes
+from atrous.data.scenes.scenes import Scenes
 
 HERE = Path(__file__).parent
 SEED = 7  # its first scenes show every class

@@ -12,7 +12,7 @@ class LocalLauncher(BasicLauncher):  # type: ignore[misc]
     """Runs several jobs at once, each a process of its own.
 
     Args:
-        jobs: How many at once; None: see `atrous.cli.local.how_many`.
+        jobs: How many at once; None: see `atrous.studies.local.how_many`.
     """
 
     def __init__(self, jobs: int | None = None) -> None:
@@ -20,7 +20,7 @@ class LocalLauncher(BasicLauncher):  # type: ignore[misc]
         self.jobs = jobs
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from atrous.cli.local import run_jobs
+        from atrous.studies.local import run_jobs
 
         return run_jobs(
             job_overrides,

@@ -35,7 +35,7 @@ class SearchSweeper(BasicSweeper):  # type: ignore[misc]
         self.settings: dict[str, Any] = {"trials": trials, "jobs": jobs, "seed": seed, "pruning": pruning}
 
     def sweep(self, arguments: Sequence[str]) -> None:
-        from atrous.cli.search import run_search
+        from atrous.studies.search import run_search
 
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])

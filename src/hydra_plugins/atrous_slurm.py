@@ -26,7 +26,7 @@ class SlurmLauncher(Launcher):  # type: ignore[misc]
         self._context, self._task, self._config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from atrous.cli.slurm import launch
+        from atrous.studies.slurm import launch
 
         return launch(
             [list(overrides) for overrides in job_overrides],

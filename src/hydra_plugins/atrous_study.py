@@ -22,7 +22,7 @@ class StudySweeper(BasicSweeper):  # type: ignore[misc]
         super().__init__(max_batch_size=None, params=params)
 
     def sweep(self, arguments: Sequence[str]) -> None:
-        from atrous.cli.study import run_study
+        from atrous.studies.study import run_study
 
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])

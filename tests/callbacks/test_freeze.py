@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from atrous.callbacks.freeze import Freeze
-from atrous.cli.app import CONF_DIR
+from atrous.config.compose import CONF_DIR
 from atrous.encoders.encoder import Encoder
 from atrous.encoders.vit import ViT
 from atrous.errors import ConfigError

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atrous.cli import compare, evaluate
-from atrous.cli.protocol import differences, lines, protocol, weights_of
+from atrous.cli import evaluate
+from atrous.runs.compare import difference, load
+from atrous.runs.protocol import differences, lines, protocol, weights_of
 from atrous.types import ClassInfo
 
 INFO = ClassInfo(("road", "car", "sky"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
@@ -81,8 +82,8 @@ def test_alike_networks_are_not_told_apart(left_by, capsys):
 
 
 def test_what_is_printed_is_the_bootstrap_of_the_files(left_by, capsys):
-    a, b = (compare.load(left_by(name, accuracy=accuracy)) for name, accuracy in (("a", 0.8), ("b", 0.82)))
-    found = compare.difference([a], [b], resamples=1000, seed=3)
+    a, b = (load(left_by(name, accuracy=accuracy)) for name, accuracy in (("a", 0.8), ("b", 0.82)))
+    found = difference([a], [b], resamples=1000, seed=3)
     compared(a.source, b.source, "resamples=1000", "seed=3")
     out = capsys.readouterr().out
     assert f"B is better: mIoU +{-found.miou:.3f} [{-found.high:.3f}, {-found.low:.3f}]" in out

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from atrous.cli import evaluate, predict
-from atrous.cli.build import build_datamodule
+from atrous.engine.build import build_datamodule
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_predict_labels_a_folder_in_original_size(ckpt, finished_run, tmp_path, 
 
 def test_predict_agrees_with_evaluate(ckpt, finished_run, tmp_path):
     """The labels of a scene saved as a file give the confusion matrix that the training's end counted."""
-    from atrous.data.scenes import Scenes
+    from atrous.data.scenes.scenes import Scenes
 
     config = torch.load(finished_run / "checkpoints" / "best.ckpt", weights_only=True)["config"]["data"]
     scene = Scenes(
@@ -127,6 +127,6 @@ def test_the_dispatcher_names_its_commands(capsys, monkeypatch):
 
 
 def test_json_has_no_nan():
-    from atrous.cli.record import to_json
+    from atrous.system.files import to_json
 
     assert json.loads(to_json({"iou": np.array([0.5, np.nan]), "n": np.int64(3)})) == {"iou": [0.5, None], "n": 3}

@@ -9,7 +9,7 @@ from PIL import Image
 
 from atrous.cli import export, predict
 from atrous.cli.export import told
-from atrous.data.scenes import Scenes
+from atrous.data.scenes.scenes import Scenes
 from atrous.export import files, runtime
 
 

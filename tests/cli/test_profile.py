@@ -16,7 +16,7 @@ OPTIONS = {"warm_up": 0, "repeats": 2, "threads": None, "accelerator": "cpu"}
 
 @pytest.fixture
 def config():
-    from atrous.cli.analyse import composed
+    from atrous.config.compose import composed
 
     return composed(["model=deeplabv3", "model.multi_grid=[1,1]", *SMALL])["model"]
 

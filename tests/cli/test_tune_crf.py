@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from atrous.cli import tune_crf
-from atrous.cli.build import build_datamodule, restore
 from atrous.crf.dense_crf import DenseCRF
+from atrous.engine.build import build_datamodule
+from atrous.engine.checkpoint import restore
 from atrous.inference.labels import probabilities
 from atrous.metrics.confusion import confusion_matrix
 from atrous.metrics.scores import summary

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from atrous.data.scenes import Scenes
+from atrous.data.scenes.scenes import Scenes
 
 
 def scene(size=(72, 101), seed=0, classes=11):

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf, open_dict
 
-from atrous.cli.app import prepare
+from atrous.config.compose import prepare
 from atrous.errors import ConfigError
 
 CONF = Path(__file__).parents[2] / "conf"

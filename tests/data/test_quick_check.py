@@ -3,7 +3,7 @@ import pytest
 from fixtures import Reads
 
 from atrous.data.quick_check import check, fingerprint
-from atrous.data.scenes import Scenes
+from atrous.data.scenes.scenes import Scenes
 from atrous.errors import DataError
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from atrous.data.files import REDUCTIONS
+from atrous.data.io.files import REDUCTIONS
 from atrous.data.scale_crop import random_scale_crop, scale_crop
 
 FILL, FILL_MASK = (10.4, 20, 30), 255

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from atrous.cli.images import overlay
 from atrous.export import files, runtime
+from atrous.pages.images import overlay
 from atrous.types import ClassInfo
 
 # Runs the script in a Python that has no more than the script's own needs.

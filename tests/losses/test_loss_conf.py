@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from reference import IGNORED, SIZES, C, H, N, W, batch
 from torch import Tensor, nn
 
-from atrous.cli.app import prepare
+from atrous.config.compose import prepare
 from atrous.types import SegOutput
 
 CONF = Path(__file__).parents[2] / "conf"

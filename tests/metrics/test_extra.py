@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from atrous.cli.record import to_json
 from atrous.metrics import scores
 from atrous.metrics.boundary import IOU_RATIOS, REGION, WIDTHS, boundary_distance, boundary_f1, boundary_overlap
 from atrous.metrics.extra import ExtraScores
+from atrous.system.files import to_json
 
 C, VOID = 3, 255
 NAMES = ("a", "b", "c")

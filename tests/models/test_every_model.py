@@ -11,7 +11,7 @@ from test_contract import CONF, NAMES
 from timm.models import vgg
 from torch.nn import functional as F
 
-from atrous.data.scenes import Scenes
+from atrous.data.scenes.scenes import Scenes
 from atrous.layers.upsample import resize
 from atrous.losses.cross_entropy import CrossEntropy
 from atrous.metrics.confusion import confusion_matrix

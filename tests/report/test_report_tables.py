@@ -12,7 +12,7 @@ from report.study_folders import write_run
 from atrous.report.runs import find
 from atrous.report.study import study_of
 from atrous.report.tables import runs_csv, table_csv, table_md, table_tex
-from atrous.report.text import amount, duration, latex, markdown, plain
+from atrous.system.text import amount, duration, latex, markdown, plain
 
 HOSTILE = r"a|b & 50% $x_1$ #{y} ~^\ `<script>`"
 

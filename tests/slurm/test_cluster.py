@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from kill_and_resume import TINY, differences, run_folder, start, wait
 
 pytestmark = pytest.mark.slurm

@@ -13,9 +13,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 
-from atrous.callbacks.history import History
-from atrous.callbacks.interrupt import Interrupted, Signals
 from atrous.errors import ConfigError
+from atrous.loggers.csv_logger import CSVLogger
+from atrous.system.signals import Interrupted, Signals
 
 _DUE = 1  # a save for its time; larger numbers are signals
 
@@ -203,5 +203,5 @@ class WholeFiles(TorchCheckpointIO):
             os.close(folder)
 
 
-def _histories(trainer: pl.Trainer) -> list[History]:
-    return [logger for logger in trainer.loggers if isinstance(logger, History)]
+def _histories(trainer: pl.Trainer) -> list[CSVLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
 
-from atrous.callbacks.trials import gives_up, scores_of
+from atrous.studies.trials import gives_up, scores_of
 
 
 class Pruned(Exception):  # noqa: N818 - it is no error

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atrous.cli.app import CONF_DIR, errors_as_messages, prepare
-from atrous.cli.checkpoint import own_settings
+from atrous.cli.app import errors_as_messages
+from atrous.cli.settings import own_settings
+from atrous.config.compose import composed, prepare
 from atrous.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     from atrous.analysis.effective_field import SHARE, effective_field
     from atrous.analysis.receptive_field import receptive_fields
     from atrous.analysis.valid_taps import atrous_convs, wide_rates
-    from atrous.cli.record import command_line, now, to_json, write_text
+    from atrous.runs.record import command_line, now
+    from atrous.system.files import to_json, write_text
 
     _check(settings)
     model, config = _network(settings, overrides)
@@ -86,21 +88,6 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     return content
 
 
-def composed(overrides: Sequence[str]) -> dict[str, Any]:
-    """The groups of a training's config that building a network takes; values that only a training needs may be missing."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    from atrous.cli.checks import check_config
-
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        cfg = compose("train", overrides=list(overrides))
-    groups = ("model", "data", "optimizer", "trainer")
-    config: dict[str, Any] = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in groups}
-    check_config(config)
-    return config
-
-
 def _check(settings: dict[str, Any]) -> None:
     size, images, inputs = settings["size"], settings["images"], settings["inputs"]
     whole = isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
@@ -115,14 +102,15 @@ def _check(settings: dict[str, Any]) -> None:
 def _network(settings: dict[str, Any], overrides: list[str]) -> tuple[nn.Module, dict[str, Any]]:
     import torch
 
-    from atrous.cli import build
+    from atrous.engine.build import build_model
+    from atrous.engine.checkpoint import restore
 
     if settings["ckpt"] is None:
         config = composed(overrides)
         torch.manual_seed(settings["seed"])
-        model = build.build_model(config)
+        model = build_model(config)
     else:
-        restored = build.restore(Path(settings["ckpt"]), {**settings, "accelerator": "cpu"}, overrides)
+        restored = restore(Path(settings["ckpt"]), {**settings, "accelerator": "cpu"}, overrides)
         model, config = restored.scorer.model, restored.config
     if settings["accelerator"] in ("gpu", "cuda"):
         if not torch.cuda.is_available():
@@ -137,7 +125,7 @@ def _images(settings: dict[str, Any], config: dict[str, Any], size: Sequence[int
     import torch
     from rich.progress import track
 
-    from atrous.cli import build
+    from atrous.engine.build import build_datamodule
 
     count = settings["images"]
     if settings["inputs"] == "noise":
@@ -145,7 +133,7 @@ def _images(settings: dict[str, Any], config: dict[str, Any], size: Sequence[int
         for _ in track(range(count), "effective field", transient=True):
             yield torch.randn(3, *size, generator=generator)
         return
-    found = split_images(build.build_datamodule(config), settings["inputs"], count, size)
+    found = split_images(build_datamodule(config), settings["inputs"], count, size)
     yield from track(found, "effective field", total=count, transient=True)
 
 

@@ -6,27 +6,17 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import HydraException, InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import HydraException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from atrous.errors import AtrousError, ConfigError
-
-_PACKAGED = Path(__file__).parents[1] / "conf"
-CONF_DIR = (
-    _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "conf"
-)  # the second one: an editable install
-
-
-def prepare() -> None:
-    """Registers our resolvers and sets the environment that imports further down read."""
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks a registry at import otherwise
-    OmegaConf.register_new_resolver("len", len, replace=True)
-    OmegaConf.register_new_resolver("or", lambda *values: next(filter(None, values), None), replace=True)
+from atrous.config.compose import CONF_DIR, prepare
+from atrous.config.messages import error_message
+from atrous.errors import AtrousError
+from atrous.system.text import printable
 
 
 def run_hydra(task: Callable[[DictConfig], Any], config_name: str, argv: Sequence[str] | None) -> None:
@@ -63,49 +53,3 @@ def errors_as_messages() -> Iterator[None]:
         sys.exit(1)
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
-
-
-def printable(text: str) -> str:
-    """Control characters made visible, so that a name out of a stranger's file can't steer the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-
-
-def error_message(error: BaseException) -> str | None:
-    """The text to show for an error the user can mend, or None where it is not one."""
-    if isinstance(error, AtrousError):
-        return _without_worker_traceback(str(error))
-    if isinstance(error, InstantiationException):
-        cause = error.__cause__
-        if isinstance(cause, AtrousError):
-            return error_message(cause)
-        return str(error)
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        cause = error.__cause__
-        return f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.strerror}: {error.filename}. Choose a folder that can be written, such as paths.runs=..."
-    return None
-
-
-def _without_worker_traceback(message: str) -> str:
-    """A DataLoader worker sends its error's whole traceback as the message; keeps what follows the error's name."""
-    if not message.startswith("Caught "):
-        return message
-    name = message.split(maxsplit=2)[1]
-    return message.rpartition(f"{name}: ")[2].strip()
-
-
-def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain containers, interpolations replaced.
-
-    Raises:
-        ConfigError: If a required value (`???`) is not given.
-    """
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise ConfigError(
-            f"no value for {', '.join(missing)}. Give it on the command line, such as {missing[0]}=..., or in a yaml."
-        )
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)  # a composed config is a mapping
-    return {str(key): value for key, value in plain.items()}

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from atrous.cli.app import resolved, run_hydra
+from atrous.cli.app import run_hydra
+from atrous.config.compose import resolved
 from atrous.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from atrous.cli.images import Pixels
-    from atrous.data.audit import Report
-    from atrous.data.audit_samples import SplitFigures
+    from atrous.data.audit.audit import Report
+    from atrous.data.audit.samples import SplitFigures
     from atrous.data.datamodule import SegmentationDataModule
+    from atrous.pages.images import Pixels
     from atrous.types import SegmentationDataset
 
 SIDE = 320  # pixels of a sample's longer side on the contact sheet
@@ -49,11 +50,12 @@ def run(config: dict[str, Any], *, data: str) -> Report:
     import numpy as np
     from rich.console import Console
 
-    from atrous.cli.build import build_datamodule
-    from atrous.cli.images import save_image
-    from atrous.cli.record import command_line, now, to_json, write_text
-    from atrous.data.audit import audit
-    from atrous.data.audit_cache import key_of, remember
+    from atrous.data.audit.audit import audit
+    from atrous.data.audit.cache import key_of, remember
+    from atrous.engine.build import build_datamodule
+    from atrous.pages.images import save_image
+    from atrous.runs.record import command_line, now
+    from atrous.system.files import to_json, write_text
 
     samples = config["samples"]
     if not isinstance(samples, int) or samples < 0:
@@ -84,7 +86,7 @@ def _splits(
     datamodule: SegmentationDataModule, asked: list[str] | None
 ) -> tuple[dict[str, SegmentationDataset], list[Any]]:
     """The splits to audit, and a finding for a test split that is not there."""
-    from atrous.data.audit_findings import Finding, printable
+    from atrous.data.audit.findings import Finding, printable
     from atrous.data.datamodule import SPLITS
 
     if asked is not None:
@@ -158,7 +160,7 @@ def _class_table(report: Report) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from atrous.data.audit_findings import printable
+    from atrous.data.audit.findings import printable
 
     table = Table()
     table.add_column("class")
@@ -184,8 +186,8 @@ def _sheet(report: Report, chosen: Mapping[str, tuple[SegmentationDataset, int]]
     """Evenly spaced samples of each split, image | mask over image; None where none can be read."""
     import numpy as np
 
-    from atrous.cli.contact_sheet import contact_sheet, hatched, hatched_swatch, thumbnail
-    from atrous.cli.images import overlay
+    from atrous.pages.contact_sheet import contact_sheet, hatched, hatched_swatch, thumbnail
+    from atrous.pages.images import overlay
 
     info = report.class_info
     tiles, captions = [], []

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from atrous.cli.app import resolved, run_hydra
-from atrous.cli.checks import check_config
+from atrous.cli.app import run_hydra
+from atrous.config.checks import check_config
+from atrous.config.compose import resolved
 from atrous.errors import ConfigError
 
 if TYPE_CHECKING:
-    from atrous.cli.browse_page import Shown
     from atrous.data.datamodule import SegmentationDataModule
+    from atrous.pages.browse import Shown
 
 _LEAST = {"count": 1, "epoch": 0, "compare": 0, "compare_epochs": 1}
 
@@ -46,15 +47,16 @@ def run(config: dict[str, Any], *, data: str) -> list[Path]:
         config: The resolved conf/browse.yaml.
         data: What the page calls the data.
     """
-    from atrous.cli import build
-    from atrous.cli.browse_page import Facts, page, sheet
-    from atrous.cli.images import save_image
-    from atrous.cli.record import write_text
+    from atrous.engine.build import build_datamodule
+    from atrous.engine.trainer import quiet_lightning
+    from atrous.pages.browse import Facts, page, sheet
+    from atrous.pages.images import save_image
+    from atrous.system.files import write_text
 
-    build.quiet_lightning()
+    quiet_lightning()
     split, epoch, out = config["split"], config["epoch"], Path(config["out"])
     # Neither changes a batch: samples are made here, and only those that are shown.
-    datamodule = build.build_datamodule({**config, "data": {**config["data"], "num_workers": 0, "cache": "none"}})
+    datamodule = build_datamodule({**config, "data": {**config["data"], "num_workers": 0, "cache": "none"}})
     shown = list(_train(datamodule, epoch, config["count"]) if split == "train" else _eval(datamodule, split, config))
     compared = list(_compared(datamodule, shown, config)) if split == "train" else []
     facts = Facts(
@@ -120,7 +122,7 @@ def _compared(
 
 def _shown(datamodule: SegmentationDataModule, transform: object, sample: Any, key: tuple[int, ...]) -> Shown:
     """Un-normalises by the transform's own statistics; by the evaluation's where a user's transform has none."""
-    from atrous.cli.browse_page import Shown
+    from atrous.pages.browse import Shown
 
     mean, std = (getattr(transform, name, getattr(datamodule.eval_transform, name)) for name in ("mean", "std"))
     return Shown.of(sample["image"].numpy(), sample["mask"].numpy(), sample["name"], key, mean=mean, std=std)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from atrous.cli.app import errors_as_messages, prepare
-from atrous.cli.checkpoint import own_settings
+from atrous.cli.app import errors_as_messages
+from atrous.cli.settings import own_settings
+from atrous.config.compose import prepare
 from atrous.errors import ConfigError
 
 
@@ -18,10 +19,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if argv is None else argv)
     with errors_as_messages():
         if "--compare" in given and not {"-h", "--help"} & set(given):
-            from atrous.cli import compare
+            from atrous.cli.compare import main
 
             given.remove("--compare")
-            compare.main(given)
+            main(given)
             return
         settings, overrides = own_settings("evaluate", given)
         check_extra_metrics(settings["extra_metrics"])
@@ -33,20 +34,24 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     from rich.console import Console
 
     from atrous.callbacks.progress import Progress
-    from atrous.cli import build, evaluation
-    from atrous.cli.output_stride import resolution_of
-    from atrous.cli.protocol import weights_of
-    from atrous.cli.record import RunRecord, now
+    from atrous.engine.build import build_datamodule
+    from atrous.engine.checkpoint import check_classes, restore
+    from atrous.engine.evaluation import evaluate, write_evaluation, write_samples
+    from atrous.engine.resolution import resolution_of
+    from atrous.engine.trainer import build_trainer, quiet_lightning
+    from atrous.report.evaluation import show_evaluation
+    from atrous.runs.protocol import weights_of
+    from atrous.runs.record import RunRecord, now
 
-    build.quiet_lightning()
-    restored = build.restore(Path(settings["ckpt"]), settings, overrides)
-    datamodule = build.build_datamodule(restored.config)
-    build.check_classes(restored, datamodule.class_info)
+    quiet_lightning()
+    restored = restore(Path(settings["ckpt"]), settings, overrides)
+    datamodule = build_datamodule(restored.config)
+    check_classes(restored, datamodule.class_info)
     out = None if settings["out"] is None else Path(settings["out"])
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    trainer = build.build_trainer(restored.config, callbacks=[Progress()], loggers=[], folder=out or Path())
-    scored = evaluation.evaluate(
+    trainer = build_trainer(restored.config, callbacks=[Progress()], loggers=[], folder=out or Path())
+    scored = evaluate(
         trainer,
         restored.scorer,
         datamodule,
@@ -56,12 +61,12 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         weights=weights_of(restored.config),
         extra=settings["extra_metrics"],
     )
-    evaluation.show_evaluation(Console(), scored)
+    show_evaluation(Console(), scored)
     result = {"checkpoint": settings["ckpt"], **scored.as_json()}
     if out is not None:
         record = RunRecord(out, restored.config)
-        evaluation.write_evaluation(out, scored)
-        evaluation.write_samples(out / "samples", restored.scorer, datamodule, settings["split"])
+        write_evaluation(out, scored)
+        write_samples(out / "samples", restored.scorer, datamodule, settings["split"])
         record.update(status="finished", ended=now(), **result)
         record.release()
         print(f"written to {out}")

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.cli.app import errors_as_messages, prepare
-from atrous.cli.checkpoint import own_settings
+from atrous.cli.app import errors_as_messages
+from atrous.cli.settings import own_settings
+from atrous.config.compose import prepare
 from atrous.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
-    from atrous.cli.build import Restored
+    from atrous.engine.checkpoint import Restored
     from atrous.export.check import Agreement
 
 FORMATS = {"onnx": ("onnx",), "torch": ("torch",), "both": ("torch", "onnx")}
@@ -39,13 +40,14 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, dict[str, A
 
     import torch
 
-    from atrous.cli import build
+    from atrous.engine.checkpoint import restore
+    from atrous.engine.trainer import quiet_lightning
     from atrous.export import files
     from atrous.export.check import compare
     from atrous.export.graph import PixelsToLabels, trace
 
-    build.quiet_lightning()
-    restored = build.restore(Path(settings["ckpt"]), {**settings, "accelerator": "cpu"}, overrides)
+    quiet_lightning()
+    restored = restore(Path(settings["ckpt"]), {**settings, "accelerator": "cpu"}, overrides)
     images = check_images(restored, settings)
     mean, std = statistics(restored)
     model = restored.scorer.model.float().to(memory_format=torch.contiguous_format)
@@ -103,16 +105,16 @@ def check_images(restored: Restored, settings: dict[str, Any]) -> list[NDArray[n
         DataError: If they can't be read.
         ConfigError: If the checkpoint's data set is not here.
     """
-    from atrous.cli import build
     from atrous.cli.predict import find_images
-    from atrous.data.files import read_image
+    from atrous.data.io.files import read_image
+    from atrous.engine.build import build_datamodule
     from atrous.errors import DataError
 
     count = settings["count"]
     if settings["images"] is not None:
         return [read_image(path) for path in list(find_images(str(settings["images"])))[:count]]
     try:
-        dataset = build.build_datamodule(restored.config).dataset(settings["split"])
+        dataset = build_datamodule(restored.config).dataset(settings["split"])
         return [np.ascontiguousarray(dataset[index].image) for index in range(min(count, len(dataset)))]
     except Exception as error:  # Hydra wraps the data set's own
         if isinstance(error, DataError) or isinstance(error.__cause__, DataError):

@@ -11,20 +11,22 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from atrous.cli.app import errors_as_messages, prepare
-from atrous.cli.checkpoint import own_settings
-from atrous.cli.lab_plan import Plan
-from atrous.cli.lab_store import Store
-from atrous.cli.record import command_line, now, to_json, write_text
-from atrous.cli.resume import NOT_COUNTED, short
+from atrous.cli.app import errors_as_messages
+from atrous.cli.settings import own_settings
+from atrous.config.compose import prepare
+from atrous.config.fingerprint import NOT_COUNTED
 from atrous.errors import ConfigError, DataError
+from atrous.lab.data import Lab, read
+from atrous.lab.page import figures, page
+from atrous.lab.plan import Plan
+from atrous.lab.store import Store
+from atrous.lab.tables import runs_csv, table_csv, table_md
 from atrous.metrics.bootstrap import Difference
-from atrous.report.lab import figures, page
-from atrous.report.lab_data import Lab, read
-from atrous.report.lab_tables import runs_csv, table_csv, table_md
 from atrous.report.runs import find
 from atrous.report.study import Study, study_of
-from atrous.report.text import plain
+from atrous.runs.record import command_line, now
+from atrous.system.files import to_json, write_text
+from atrous.system.text import plain, short
 
 SPLITS = ("train", "val", "test")
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from atrous.cli.app import errors_as_messages, prepare
-from atrous.cli.checkpoint import own_settings
+from atrous.cli.app import errors_as_messages
+from atrous.cli.settings import own_settings
+from atrous.config.compose import prepare
 from atrous.errors import ConfigError, DataError
 
 
@@ -44,21 +45,23 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Path]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from atrous.cli import build
-    from atrous.cli.prediction import Results
-    from atrous.data.rows import open_image
+    from atrous.data.io.rows import open_image
+    from atrous.engine.build import build_datamodule
+    from atrous.engine.checkpoint import check_classes, restore
+    from atrous.engine.prediction import Results
+    from atrous.engine.trainer import build_trainer, quiet_lightning
     from atrous.inference.image import Decoded
 
-    build.quiet_lightning()
-    restored = build.restore(Path(settings["ckpt"]), settings, overrides)
+    quiet_lightning()
+    restored = restore(Path(settings["ckpt"]), settings, overrides)
     info = restored.class_info
     images: Sequence[str | int] = list(files)
     if settings["split"] is not None:
-        datamodule = build.build_datamodule(restored.config)
+        datamodule = build_datamodule(restored.config)
         dataset = datamodule.dataset(settings["split"])
-        build.check_classes(restored, dataset.class_info)
+        check_classes(restored, dataset.class_info)
         info, images = dataset.class_info, range(len(dataset))
-    trainer = build.build_trainer(restored.config, callbacks=[], loggers=[], folder=out)
+    trainer = build_trainer(restored.config, callbacks=[], loggers=[], folder=out)
     device = trainer.strategy.root_device
     scorer = restored.scorer.to(device).eval()
     written = []
@@ -102,7 +105,7 @@ def find_images(images: str) -> dict[Path, Path]:
     Raises:
         DataError: If there are none.
     """
-    from atrous.data.files import IMAGE_SUFFIXES
+    from atrous.data.io.files import IMAGE_SUFFIXES
 
     path = Path(images)
     if path.is_file():

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atrous.cli.app import CONF_DIR, errors_as_messages, prepare
-from atrous.cli.checkpoint import own_settings
+from atrous.cli.app import errors_as_messages
+from atrous.cli.settings import own_settings
+from atrous.config.compose import CONF_DIR, prepare
 from atrous.errors import AtrousError, ConfigError
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Row]:
     from rich.console import Console
     from rich.progress import Progress
 
-    from atrous.cli.record import command_line, now, processor_name, to_json, write_text
+    from atrous.runs.record import command_line, now
+    from atrous.system.devices import processor_name
+    from atrous.system.files import to_json, write_text
 
     _check(settings)
     subjects = [*_models(settings["models"], overrides), *_runs(settings["runs"], settings["trusted"])]
@@ -131,7 +134,7 @@ def _check(settings: dict[str, Any]) -> None:
 
 def _models(asked: str | list[str] | None, overrides: list[str]) -> Iterator[Subject]:
     """The networks of `models`: each entry a name or glob of conf/model and settings of its own behind it."""
-    from atrous.cli.analyse import composed
+    from atrous.config.compose import composed
 
     known = sorted(path.stem for path in (CONF_DIR / "model").glob("*.yaml"))
     for entry in [asked] if isinstance(asked, str) else asked or []:
@@ -148,7 +151,7 @@ def _runs(asked: str | list[str] | None, trusted: list[str]) -> Iterator[Subject
     """The networks of finished runs with their scores."""
     from omegaconf import OmegaConf
 
-    from atrous.cli.trust import check_targets
+    from atrous.config.trust import check_targets
 
     for pattern in [asked] if isinstance(asked, str) else asked or []:
         base = Path(pattern)
@@ -201,11 +204,11 @@ def measure_points(given: dict[str, Any]) -> Iterator[Row]:
     import torch
     from hydra.utils import get_object, instantiate
 
+    from atrous.analysis.cost import macs
     from atrous.analysis.measure import measure, resident
-    from atrous.cli.cost import macs
-    from atrous.cli.record import processor_name
-    from atrous.cli.trust import targets
+    from atrous.config.trust import targets
     from atrous.models.adapter import adapt
+    from atrous.system.devices import processor_name
 
     if given["threads"] is not None:
         torch.set_num_threads(given["threads"])

@@ -13,18 +13,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from atrous.cli import compare
 from atrous.cli.app import errors_as_messages
-from atrous.cli.protocol import lines
-from atrous.cli.record import command_line, now, write_text
-from atrous.cli.resume import NOT_COUNTED, is_held, short
+from atrous.config.fingerprint import NOT_COUNTED
 from atrous.errors import ConfigError, DataError
 from atrous.metrics.bootstrap import Difference
 from atrous.report.page import page
 from atrous.report.runs import Run, find
 from atrous.report.study import Study, notes, study_of
 from atrous.report.tables import runs_csv, spread, table_csv, table_md, table_tex
-from atrous.report.text import plain
+from atrous.runs import compare
+from atrous.runs.compare import OPTIONS, Scored, check_comparable, load
+from atrous.runs.protocol import lines
+from atrous.runs.record import command_line, now
+from atrous.system.files import write_text
+from atrous.system.locks import is_held
+from atrous.system.text import plain, short
 
 USAGE = """\
 usage: atrous report RUNS... [out=report] [baseline=...] [resamples=10000] [seed=0] [wandb=PROJECT]
@@ -91,15 +94,15 @@ def run(
         )
     runs = [_alive(run) for run in runs]
     count = sum(run.finished for run in runs)
-    draws = resamples or (compare.OPTIONS["resamples"] if count <= _MANY else _FEWER)
-    loaded: dict[Path, compare.Scored] = {}
+    draws = resamples or (OPTIONS["resamples"] if count <= _MANY else _FEWER)
+    loaded: dict[Path, Scored] = {}
 
     def difference(a: Sequence[Path], b: Sequence[Path]) -> Difference:
         for folder in b:  # the baseline, which every comparison needs
             if folder not in loaded:
-                loaded[folder] = compare.load(folder)
-        left, right = [compare.load(folder) for folder in a], [loaded[folder] for folder in b]
-        compare.check_comparable(Console(quiet=True), [*right, *left])
+                loaded[folder] = load(folder)
+        left, right = [load(folder) for folder in a], [loaded[folder] for folder in b]
+        check_comparable(Console(quiet=True), [*right, *left])
         return compare.difference(left, right, resamples=draws, seed=seed)
 
     study = study_of(runs, unread, ignored=NOT_COUNTED, baseline=baseline, compare=difference)
@@ -118,7 +121,7 @@ def run(
         write_text(out / name, text)
     _say(study, out)
     if wandb is not None:
-        from atrous.cli.wandb_report import log_report
+        from atrous.loggers.wandb import log_report
 
         name = ", ".join(root.resolve().name for root in roots)
         place = log_report(out.resolve(), files, project=wandb, name=name, command=command_line())
@@ -133,9 +136,7 @@ def _parse(argv: Sequence[str]) -> tuple[list[Path], dict[str, Any]]:
         key, equals, value = argument.partition("=")
         if equals and key in ("resamples", "seed"):
             if not value.isdecimal() or (key == "resamples" and int(value) < 1):
-                raise ConfigError(
-                    f"{argument} is impossible; give a whole number, such as {key}={compare.OPTIONS[key]}."
-                )
+                raise ConfigError(f"{argument} is impossible; give a whole number, such as {key}={OPTIONS[key]}.")
             options[key] = int(value)
         elif equals and value and key in ("out", "baseline", "wandb"):
             options[key] = Path(value) if key == "out" else value

@@ -10,13 +10,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from atrous.cli.app import error_message, resolved, run_hydra
-from atrous.cli.checks import check_config
+from atrous.cli.app import run_hydra
 from atrous.cli.evaluate import check_extra_metrics
-from atrous.cli.ranks import announce, follow, is_launched, is_main_process
-from atrous.cli.resume import choose_folder, short, whole_checkpoint
-from atrous.cli.study import is_study, job_of_study
+from atrous.config.checks import check_config
+from atrous.config.compose import resolved
+from atrous.config.messages import error_message
 from atrous.errors import ConfigError, TrainingError
+from atrous.runs.announce import announce, follow
+from atrous.runs.resume import choose_folder, whole_checkpoint
+from atrous.studies.study import is_study, job_of_study
+from atrous.system.ranks import is_launched, is_main_process
+from atrous.system.text import short
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,7 +44,7 @@ def job(cfg: DictConfig) -> float:
 def _start(config: dict[str, Any], folder: Path, *, runs: Path | None = None) -> float:
     check_config(config)
     check_extra_metrics(config["extra_metrics"])
-    from atrous.cli.launch import launch, needs_launch  # imports torch
+    from atrous.studies.torchrun import launch, needs_launch  # imports torch
 
     starts = needs_launch(config["trainer"])
     below, apart = Path(config["paths"]["runs"]), is_launched() and runs is None
@@ -64,11 +68,12 @@ def run(config: dict[str, Any], folder: Path) -> float:
     Raises:
         Interrupted: If a signal asked it to stop; status 128 + signal.
     """
-    from atrous.callbacks.interrupt import Interrupted, Signals
     from atrous.callbacks.prune import Pruned
-    from atrous.cli import wandb_report
-    from atrous.cli.build import build_loggers, quiet_lightning
-    from atrous.cli.record import RunRecord, now
+    from atrous.engine.build import build_loggers
+    from atrous.engine.trainer import quiet_lightning
+    from atrous.loggers.wandb import keep_id
+    from atrous.runs.record import RunRecord, now
+    from atrous.system.signals import Interrupted, Signals
 
     quiet_lightning()
     with Signals() as signals:
@@ -76,7 +81,7 @@ def run(config: dict[str, Any], folder: Path) -> float:
         loggers: list[Any] = []
         try:
             loggers = build_loggers(config, wandb_id=record.content.get("wandb_id")) if record else []
-            wandb_report.keep_id(loggers, record)
+            keep_id(loggers, record)
             score = _fit_and_score(config, folder, loggers, record, signals)
         except Pruned as pruned:
             score = pruned.score
@@ -113,36 +118,41 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
     from hydra.utils import instantiate
     from rich.console import Console
 
+    from atrous.analysis.cost import cost
     from atrous.callbacks.checkpoint import LastCheckpoint
-    from atrous.cli import build, evaluation, wandb_report
-    from atrous.cli.cost import cost
-    from atrous.cli.output_stride import resolution_of
-    from atrous.cli.protocol import weights_of
-    from atrous.cli.record import now
     from atrous.data.quick_check import fingerprint
+    from atrous.engine.build import build_datamodule, build_task, unsharded
+    from atrous.engine.checkpoint import load_checkpoint, load_weights
+    from atrous.engine.evaluation import evaluate, write_evaluation, write_samples
+    from atrous.engine.resolution import resolution_of
+    from atrous.engine.trainer import build_trainer, warn_of_slow_precision
+    from atrous.loggers.wandb import log
+    from atrous.report.evaluation import show_evaluation
+    from atrous.runs.protocol import weights_of
+    from atrous.runs.record import now
 
     console = Console()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
-    datamodule = build.build_datamodule(config)
+    datamodule = build_datamodule(config)
     datamodule.check()
     if record:
         prints = {
             split: fingerprint(datamodule.dataset(split)) for split in sorted({"train", "val", config["eval_split"]})
         }
         record.update(provenance={**record.content["provenance"], "data": prints})
-    task = build.build_task(config, datamodule)
+    task = build_task(config, datamodule)
     callbacks = [instantiate(options, _convert_="all") for options in config["callbacks"].values()]
     keeper = next((callback for callback in callbacks if isinstance(callback, LastCheckpoint)), None)
     if keeper:
         keeper.signals = signals
-    trainer = build.build_trainer(config, callbacks=callbacks, loggers=loggers, folder=folder)
+    trainer = build_trainer(config, callbacks=callbacks, loggers=loggers, folder=folder)
     own, damaged = whole_checkpoint(folder) if config["resume"] == "auto" else (None, [])
     resume = own or config["ckpt_path"]
     if resume is not None:
-        checkpoint = build.load_checkpoint(Path(resume))
-        build.load_weights(task, checkpoint["state_dict"], Path(resume))
+        checkpoint = load_checkpoint(Path(resume))
+        load_weights(task, checkpoint["state_dict"], Path(resume))
     if record:
-        build.warn_of_slow_precision(trainer)
+        warn_of_slow_precision(trainer)
         _say_what_starts(console, config, trainer, task, datamodule, folder)
         if resume is not None:
             damaged.append(f"goes on from {short(Path(resume))}, after {checkpoint['global_step']} updates")
@@ -163,9 +173,9 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
             f"the run ended after {trainer.global_step} updates and no validation, so there is no checkpoint to score. Raise "
             "trainer.limit_val_batches."
         )
-    scorer = build.unsharded(task, config)
-    build.load_weights(scorer, build.load_checkpoint(best)["state_dict"], best)
-    scored = evaluation.evaluate(
+    scorer = unsharded(task, config)
+    load_weights(scorer, load_checkpoint(best)["state_dict"], best)
+    scored = evaluate(
         trainer,
         scorer,
         datamodule,
@@ -176,8 +186,8 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
         extra=config["extra_metrics"],
     )
     if record:
-        evaluation.write_evaluation(folder, scored)
-        samples = evaluation.write_samples(folder / "samples", scorer, datamodule, config["eval_split"])
+        write_evaluation(folder, scored)
+        samples = write_samples(folder / "samples", scorer, datamodule, config["eval_split"])
         costs = cost(scorer, datamodule, config["eval_split"])
         record.update(
             status="finished",
@@ -188,8 +198,8 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
             steps=trainer.global_step,
             cost={**costs, "train_seconds": seconds},
         )
-        wandb_report.log(loggers, scored, samples)
-        evaluation.show_evaluation(console, scored)
+        log(loggers, scored, samples)
+        show_evaluation(console, scored)
         _say_what_next(console, folder, best, seconds)
     return scored.scores["miou"]
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atrous.cli.app import errors_as_messages, prepare
-from atrous.cli.checkpoint import own_settings
+from atrous.cli.app import errors_as_messages
+from atrous.cli.settings import own_settings
+from atrous.config.compose import prepare
 from atrous.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,23 +40,25 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Row]:
     from rich.console import Console
     from rich.progress import track
 
-    from atrous.cli import build
-    from atrous.cli.record import write_text
     from atrous.crf.dense_crf import DenseCRF
+    from atrous.engine.build import build_datamodule
+    from atrous.engine.checkpoint import check_classes, restore
+    from atrous.engine.trainer import build_trainer, quiet_lightning
     from atrous.inference.image import Decoded
     from atrous.inference.refined import Refined
     from atrous.metrics.confusion import confusion_matrix
     from atrous.metrics.scores import summary
+    from atrous.system.files import write_text
 
     counts = sorted(settings["iterations"])
     crfs = [
         DenseCRF(**knobs, iterations=counts[-1]) for knobs in grid
     ]  # says what is impossible before the network runs
-    build.quiet_lightning()
-    restored = build.restore(Path(settings["ckpt"]), settings, overrides)
-    datamodule = build.build_datamodule(restored.config)
-    build.check_classes(restored, datamodule.class_info)
-    trainer = build.build_trainer(restored.config, callbacks=[], loggers=[], folder=Path(settings["out"]))
+    quiet_lightning()
+    restored = restore(Path(settings["ckpt"]), settings, overrides)
+    datamodule = build_datamodule(restored.config)
+    check_classes(restored, datamodule.class_info)
+    trainer = build_trainer(restored.config, callbacks=[], loggers=[], folder=Path(settings["out"]))
     device = trainer.strategy.root_device
     scorer = restored.scorer.to(device).eval()
     base_mode = scorer.inference.base if isinstance(scorer.inference, Refined) else scorer.inference

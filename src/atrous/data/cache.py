@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from atrous.data.parallel import in_threads, locked
 from atrous.errors import ConfigError
+from atrous.system.locks import locked
+from atrous.system.pool import in_threads
 from atrous.types import RawSample, SegmentationDataset
 
 _SAMPLES, _INDEX = "samples.bin", "index.npy"

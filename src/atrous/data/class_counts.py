@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.data.files import Mask
-from atrous.data.parallel import in_processes, locked
+from atrous.data.io.files import Mask
 from atrous.errors import DataError
+from atrous.system.locks import locked
+from atrous.system.pool import in_processes
 from atrous.types import SegmentationDataset
 
 

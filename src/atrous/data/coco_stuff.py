@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from atrous.data.coco_stuff_classes import IDS, NAMES, PALETTE, THINGS
-from atrous.data.files import MaskReader, list_images
+from atrous.data.io.files import MaskReader, list_images
 from atrous.data.pairs import FilePairs, check_folders, check_split, read_list
 from atrous.errors import ConfigError
 from atrous.types import ClassInfo

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, default_collate
 
-from atrous.data.audit_cache import check_before_training, check_together
+from atrous.data.audit.cache import check_before_training, check_together
 from atrous.data.cache import InMemory, OnDisk
 from atrous.data.class_counts import count_classes
-from atrous.data.parallel import cores
 from atrous.data.sampling import EvalSampler, Key, RareClasses, TrainSampler, Transformed
 from atrous.data.transforms import EvalTransform, Transform
 from atrous.errors import ConfigError, DataError
+from atrous.system.devices import cores
 from atrous.types import Batch, ClassInfo, Sample, SegmentationDataset
 
 SPLITS = ("train", "val", "test")

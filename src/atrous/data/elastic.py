@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from atrous.data.files import Mask
+from atrous.data.io.files import Mask
 from atrous.data.scale_crop import draw_factor
 
 _NODES = 3  # along each side of the grid

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from atrous.data.files import Color, MaskReader, list_images, some
+from atrous.data.io.files import Color, MaskReader, list_images, some
 from atrous.data.pairs import FilePairs
 from atrous.data.voc import voc_colors
 from atrous.errors import ConfigError, DataError

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from atrous.data.files import MaskReader, list_images
+from atrous.data.io.files import MaskReader, list_images
 from atrous.data.mapillary_classes import CLASS_INFO, VALUE_MAPS
 from atrous.data.pairs import FilePairs, check_folders, check_split
 from atrous.errors import ConfigError

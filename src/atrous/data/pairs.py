@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.data.files import Mask, MaskReader, read_image, read_pair, some
+from atrous.data.io.files import Mask, MaskReader, read_image, read_pair, some
 from atrous.errors import ConfigError, DataError
 from atrous.types import RawSample
 

@@ -7,8 +7,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.data.parallel import in_threads
 from atrous.errors import DataError
+from atrous.system.pool import in_threads
 from atrous.types import ClassInfo, SegmentationDataset
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.data.files import REDUCTIONS, Mask
+from atrous.data.io.files import REDUCTIONS, Mask
 
 _TRIES = 10  # positions drawn for a balanced crop, as mmsegmentation's RandomCrop has it
 _ALIGNED = 1 / 64  # source pixels; half of what OpenCV's warp rounds positions to

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atrous.data.elastic import random_elastic_crop
-from atrous.data.files import REDUCTIONS, Mask
+from atrous.data.io.files import REDUCTIONS, Mask
 from atrous.data.scale_crop import draw_factor, random_scale_crop
 from atrous.errors import ConfigError
 from atrous.types import IGNORE_INDEX

@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from atrous.data.files import MaskReader
+from atrous.data.io.files import MaskReader
 from atrous.data.pairs import FilePairs, check_folders, check_split, read_list
 from atrous.types import ClassInfo
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from atrous.processes import process_count, sum_over_processes
+from atrous.system.distributed import process_count, sum_over_processes
 from atrous.types import IGNORE_INDEX, SegOutput
 
 

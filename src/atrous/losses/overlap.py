@@ -8,7 +8,7 @@ from torch import Tensor
 from atrous.errors import ConfigError
 from atrous.losses.base import SegmentationLoss, at_least_zero, ratio
 from atrous.losses.strips import sum_strips
-from atrous.processes import sum_over_processes
+from atrous.system.distributed import sum_over_processes
 from atrous.types import IGNORE_INDEX
 
 CLASSES = ("present", "all")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.report.text import amount, escape
+from atrous.system.text import amount, escape
 
 WIDTH, HEIGHT = 440, 280
 COLOURS = 8  # series that the style sheet tells apart

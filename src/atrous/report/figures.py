@@ -13,7 +13,7 @@ from atrous.report.runs import Series
 from atrous.report.settings import order
 from atrous.report.study import Group, Study
 from atrous.report.tables import spread
-from atrous.report.text import amount, duration, escape
+from atrous.system.text import amount, duration, escape
 
 _POINTS = 150  # of a curve
 _MOST_CURVES = 60  # groups whose metrics.csv are read

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from atrous.metrics.bootstrap import Difference
+from atrous.pages.frame import CONTROLS, copyable, document, folder_link, in_a_row
 from atrous.report.figures import costs, curves, sweeps
 from atrous.report.images import Sample, samples
-from atrous.report.page_parts import CONTROLS, copyable, document, folder_link, in_a_row
 from atrous.report.runs import Run
 from atrous.report.study import FEWEST, Group, Study, notes
 from atrous.report.tables import interval, spread
-from atrous.report.text import amount, duration, escape, score
+from atrous.system.text import amount, duration, escape, score
 
 _MOST_CELLS = 12_000  # of the heat map
 

@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from atrous.report.text import number, plain
+from atrous.system.text import number, plain
 
 _MOST_VALUES = 20_000  # of one config; aliases can make a small yaml grow without end
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's: a tenth of the time

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atrous.report.runs import Run
-from atrous.report.text import plain, setting
+from atrous.system.text import plain, setting
 
 ABSENT = "–"  # the value of a key that a run's config has not
 

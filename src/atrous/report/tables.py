@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from atrous.report.study import Group, Study
-from atrous.report.text import amount, duration, latex, markdown, number, plain, score
+from atrous.system.text import amount, duration, latex, markdown, number, plain, score
 
 _SCORES = ("miou", "dice", "pixel_accuracy", "class_accuracy", "fwiou")
 _COSTS = ("parameters", "macs", "train_seconds", "peak_memory_bytes")

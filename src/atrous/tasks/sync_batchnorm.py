@@ -10,7 +10,7 @@ from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from atrous.processes import sum_over_processes
+from atrous.system.distributed import sum_over_processes
 
 
 class SyncBatchNorm(LayerSync):

@@ -1,0 +1,1 @@
+"""Reads every file of a data set and tells what is wrong with it."""

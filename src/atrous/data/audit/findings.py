@@ -1,0 +1,224 @@
+"""What an audit finds: one line for each kind of fault, however many files have it, with the likely cause."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from atrous.data.io.files import read_mask, some
+from atrous.errors import DataError
+from atrous.types import ClassInfo, SegmentationDataset
+
+Severity = Literal["error", "warning"]
+
+# Kinds of findings, as `accept` names them.
+KINDS = {
+    "unreadable": "files that are missing, truncated or of an unknown format",
+    "size": "an image and its mask differ in size",
+    "values": "mask values outside the classes",
+    "colours": "mask colours of no class",
+    "ignored": "masks that hold one class and ignored pixels at most, as 0/255 masks do",
+    "one_class": "masks of one class alone",
+    "never": "classes that never occur",
+    "duplicates": "equal images",
+    "similar": "images of two splits that look almost alike",
+    "split": "a split that can't be built",
+}
+EXAMPLES = 5
+_LOOKED_AT = 100  # masks with wrong values that are read again to find the cause
+_LISTED = 12  # classes; a value_map of more is abbreviated
+_CITYSCAPES = (19, 33)  # its classes, and the highest of its label ids
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of fault.
+
+    Args:
+        kind: One of `KINDS`.
+        severity: An error stops a training, a warning does not.
+        splits: The split that has the fault, or the two that have it together.
+        text: What is wrong, with numbers, and the remedy.
+        count: How many files, images or classes have the fault.
+        examples: The first few of them.
+    """
+
+    kind: str
+    severity: Severity
+    splits: tuple[str, ...]
+    text: str
+    count: int
+    examples: tuple[str, ...] = ()
+
+
+def printable(text: object) -> str:
+    """The text with control characters and undecodable bytes of file names escaped, safe for a terminal and UTF-8."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def examples(names: Iterable[object]) -> tuple[str, ...]:
+    """The first few, printable."""
+    return tuple(printable(name) for _, name in zip(range(EXAMPLES), names, strict=False))
+
+
+@dataclass
+class _Group:
+    kind: str
+    text: str  # the first file's message
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+    found: Counter[str] = field(default_factory=Counter)  # wrong value or colour -> pixels
+    stored: set[int] = field(default_factory=set)
+    palettes: int = 0  # indexed files among those looked at
+    more: bool = False
+
+
+class Failures:
+    """The samples of one split that could not be read, grouped by what is wrong with them.
+
+    Args:
+        split: The split's name.
+        dataset: The split.
+    """
+
+    def __init__(self, split: str, dataset: SegmentationDataset) -> None:
+        self._split = split
+        self._dataset = dataset
+        self._groups: dict[str, _Group] = {}
+
+    def add(self, index: int, message: str) -> None:
+        """Notes that reading sample `index` raised an error with this message."""
+        paths = [str(path) for path in (self._path("mask", index), self._path("image", index)) if path is not None]
+        kind, template = _classify(message, paths)
+        group = self._groups.setdefault(template, _Group(kind, message))
+        group.count += 1
+        if len(group.examples) < EXAMPLES:
+            named = next((path for path in paths if path in message), None)
+            group.examples.append(named or (paths[-1] if paths else f"sample {index}"))
+        if kind in ("values", "colours"):
+            self._note_values(group, message, self._path("mask", index))
+
+    def findings(self) -> list[Finding]:
+        """One error for each kind, the commonest first."""
+        info, length = self._dataset.class_info, len(self._dataset)
+        found = []
+        for group in sorted(self._groups.values(), key=lambda group: -group.count):
+            share = f"in {group.count} of {length} masks"
+            if group.kind == "values":
+                values = sorted(group.found, key=int)
+                more = " and more" if group.more else ""
+                pixels = sum(group.found.values())
+                text = (
+                    f"mask values {', '.join(values)}{more} outside the classes {share} ({pixels} pixels), first: "
+                    f"{group.examples[0]}; {_cause(group, info)}"
+                )
+            elif group.kind == "colours" and group.found:
+                known = some([color for color, _ in group.found.most_common()])
+                text = f"mask colours {known} of no class {share}; {group.text}"
+            else:
+                text = f"{group.count} of {length} samples: {group.text}"
+            found.append(
+                Finding(group.kind, "error", (self._split,), printable(text), group.count, examples(group.examples))
+            )
+        return found
+
+    def _note_values(self, group: _Group, message: str, path: Path | None) -> None:
+        if group.kind == "colours":
+            for color, pixels in re.findall(r"colour (\[[\d, ]+\]) \((\d+) pixels\)", message):
+                group.found[color] += int(pixels)
+            return
+        listed = message.partition("mask values ")[2].partition(" outside the classes")[0]
+        for value, pixels in re.findall(r"(-?\d+) \((\d+) pixels\)", listed):
+            group.found[value] += int(pixels)
+        group.more |= " more are" in listed
+        if path is None or group.count > _LOOKED_AT:
+            return
+        try:
+            group.stored |= set(map(int, np.unique(read_mask(path))))
+            group.palettes += _is_coloured(path)
+        except (DataError, OSError):
+            return  # it could be read a moment ago; its values are in the message
+
+    def _path(self, kind: str, index: int) -> Path | None:
+        path = getattr(self._dataset, f"{kind}_path", None)
+        return None if path is None else path(index)
+
+
+def _classify(message: str, paths: list[str]) -> tuple[str, str]:
+    """The kind of a message, and what all messages of one group have in common."""
+    if "outside the classes" in message:
+        return "values", "values"
+    if "is not in the palette" in message:
+        return "colours", "colours"
+    for path in paths:
+        message = message.replace(path, "FILE")
+    template = re.sub(r"\d+(, \d+)*", "#", re.sub(r"\S*/\S*", "FILE", message))
+    if "they must be equal" in message:
+        return "size", template
+    return ("colours" if "holds colours (RGB)" in message else "unreadable"), template
+
+
+def _cause(group: _Group, info: ClassInfo) -> str:
+    """Why the stored values of masks are likely to be no classes, and what to do."""
+    mapped = "values of value_map" in group.text
+    values = group.stored or set(map(int, group.found))
+    without = sorted(values - {info.ignore_index})
+    count, top = info.num_classes, max(without, default=0)
+    ids, classes = set(info.ids), set(range(count))
+    if values <= {0, 255}:
+        return "likely 0/255 masks; set value_map={0: 0, 255: 1}"
+    if group.palettes and not mapped:
+        return (
+            "likely indexed images whose numbers mean nothing but a place in the file's own colour table; say which "
+            "class each colour is with palette=[[r, g, b], ...]"
+        )
+    if mapped and ids != classes and set(without) <= classes | {info.ignore_index, 255}:
+        return f"likely train ids (0 to {count - 1}) where the data set's own label ids are expected; use its own files"
+    if not mapped and ids != classes and set(without) <= ids:
+        return (
+            f"likely label ids instead of train ids; set {_value_map(dict(zip(info.ids, range(count), strict=True)))}"
+        )
+    if mapped:
+        return f"the values read are {some(sorted(values))}; add the missing ones to value_map, or mend the masks"
+    if set(without) - classes == {255}:
+        return f"likely 255 for ignored pixels, where the ignore index is {info.ignore_index}; set ignore_index=255"
+    if without == list(range(1, count + 1)):
+        return f"likely off by one: classes counted from 1; set {_value_map({n + 1: n for n in range(count)})}"
+    if top == count and 0 in values:
+        shifted = {0: info.ignore_index, **{n + 1: n for n in range(count)}}
+        return (
+            f"likely off by one: 0 is unlabelled and the classes count from 1; set {_value_map(shifted)}. If 0 is a "
+            "class, class_names lacks one"
+        )
+    if len(without) == count:
+        spread = {value: number for number, value in enumerate(without)}
+        return f"likely {count} grey levels for {count} classes; set {_value_map(spread)}"
+    if count == _CITYSCAPES[0] and top <= _CITYSCAPES[1]:
+        return (
+            "likely Cityscapes' label ids (0 to 33) instead of its 19 train ids; use data=cityscapes, or the files "
+            "*_labelTrainIds.png"
+        )
+    return "set class_names to all classes, or value_map to say which class each value is"
+
+
+def _value_map(values: Mapping[int, int]) -> str:
+    pairs = [f"{value}: {target}" for value, target in values.items()]
+    if len(pairs) > _LISTED:
+        pairs = [*pairs[:3], "...", pairs[-1]]
+    return f"value_map={{{', '.join(pairs)}}}"
+
+
+def _is_coloured(path: Path) -> bool:
+    """Whether a mask is an indexed image with a colour table that is not grey."""
+    if path.suffix == ".mat":
+        return False
+    with Image.open(path) as image:
+        table = np.array(image.getpalette() or (), np.uint8).reshape(-1, 3)
+    return image.mode == "P" and bool((table != table[:, :1]).any())

@@ -1,0 +1,1 @@
+"""Image files: sizes, pixels, masks, rows of what is too large to hold."""

@@ -1,0 +1,1 @@
+"""`scenes`: a made-up data set whose difficulties are knobs."""

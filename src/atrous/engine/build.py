@@ -1,0 +1,94 @@
+"""From a resolved config to objects. Importing this module imports torch and Lightning."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
+from numpy.typing import NDArray
+from torch import nn
+
+from atrous.analysis.valid_taps import wide_rates
+from atrous.data.class_counts import count_classes
+from atrous.data.datamodule import SegmentationDataModule
+from atrous.inference.mode import Mode
+from atrous.inference.whole import Whole
+from atrous.loggers.wandb import wandb_login
+from atrous.losses.class_weights import with_named_weights
+from atrous.models.adapter import adapt
+from atrous.models.pretrained import load_pretrained
+from atrous.tasks.semantic import SemanticScorer, SemanticTask
+from atrous.tasks.sharded import is_sharded
+from atrous.types import ClassInfo
+
+
+def build_datamodule(config: dict[str, Any]) -> SegmentationDataModule:
+    datamodule: SegmentationDataModule = instantiate(config["data"], _convert_="all")
+    return datamodule
+
+
+def build_model(config: dict[str, Any]) -> nn.Module:
+    """The network under our model contract, whoever wrote it."""
+    return adapt(instantiate(config["model"], _convert_="all"))
+
+
+def build_inference(config: dict[str, Any]) -> Mode:
+    """How images that are scored or predicted go through the network; whole in checkpoints of before there was a choice."""
+    if "inference" not in config:
+        return Whole()
+    mode: Mode = instantiate(config["inference"], _convert_="all")
+    return mode
+
+
+def build_task(config: dict[str, Any], datamodule: SegmentationDataModule) -> SemanticTask:
+    """The LightningModule with its model, loss, optimizer and scheduler; class weights may come from the train split."""
+
+    def count() -> NDArray[np.int64]:
+        return count_classes(datamodule.raw_dataset("train"), folder=datamodule.cache_folder)
+
+    settings = {**config, "loss": with_named_weights(config["loss"], count)}
+    parts = {name: instantiate(settings[name], _convert_="all") for name in ("loss", "optimizer", "scheduler")}
+    model = build_model(config)
+    if config["weights"] is not None:
+        load_pretrained(model, config["weights"], reset_head=config["reset_head"])
+    crop = config["data"].get("train_transform", {}).get("crop_size")
+    warning = wide_rates(model, crop) if crop else None
+    if warning:
+        logging.getLogger(__name__).warning("%s", warning)
+    make_task = instantiate(config["task"], _partial_=True, _convert_="all")
+    task: SemanticTask = make_task(
+        model=model, **parts, class_info=datamodule.class_info, config=config, inference=build_inference(config)
+    )
+    return task
+
+
+def build_scorer(config: dict[str, Any], class_info: ClassInfo) -> SemanticScorer:
+    """The network without what trains it."""
+    return SemanticScorer(
+        model=build_model(config),
+        class_info=class_info,
+        channels_last=config["task"]["channels_last"],
+        inference=build_inference(config),
+    )
+
+
+def unsharded(task: SemanticTask, config: dict[str, Any]) -> SemanticScorer:
+    """The task, or, where its weights are spread over processes, a network to load a checkpoint's into."""
+    return build_scorer(config, task.class_info) if is_sharded(task.model) else task
+
+
+def build_loggers(config: dict[str, Any], *, wandb_id: str | None = None) -> list[Logger]:
+    """The loggers of the config; W&B goes offline where nobody is logged in, and on with the run of `wandb_id`."""
+    loggers: list[Logger] = []
+    for options in config["logger"].values():
+        if options["_target_"].endswith("WandbLogger"):
+            offline = options["offline"]
+            offline = not wandb_login() if offline is None else offline
+            options = {"id": wandb_id, "resume": "allow", **options, "offline": offline}
+            loggers.append(instantiate(options, _partial_=True, _convert_="all")(config=config))
+        else:
+            loggers.append(instantiate(options, _convert_="all"))
+    return loggers

@@ -1,0 +1,134 @@
+"""A checkpoint brought back to life."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+from torch import nn
+
+from atrous.config.checks import check_config
+from atrous.config.output_stride import follow_output_stride
+from atrous.config.overrides import with_overrides
+from atrous.config.trust import check_targets, read_class_info
+from atrous.encoders.weights_file import read_weights
+from atrous.engine.build import build_scorer
+from atrous.errors import CheckpointError
+from atrous.system.devices import accelerator
+from atrous.tasks.semantic import SemanticScorer
+from atrous.types import ClassInfo
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A checkpoint brought back to life for scoring or predicting."""
+
+    config: dict[str, Any]
+    class_info: ClassInfo
+    scorer: SemanticScorer
+    source: Path
+
+    def normalise(self, image: NDArray[np.uint8]) -> torch.Tensor:
+        """uint8 (H, W, 3) -> float32 (3, H, W), as the images of its evaluation."""
+        transform = instantiate(self.config["data"]["eval_transform"], _convert_="all")
+        normalised: torch.Tensor = transform.normalise(image)
+        return normalised
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint as plain tensors and containers; nothing in it can run code.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or holds more than data.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"no checkpoint at {path}. A run keeps them in its folder as checkpoints/best.ckpt and last.ckpt."
+        )
+    checkpoint = read_weights(path)
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path} holds no `state_dict`; expected a checkpoint that `atrous train` wrote.")
+    return checkpoint
+
+
+def restore(path: Path, settings: dict[str, Any], overrides: list[str]) -> Restored:
+    """Rebuilds the network of a checkpoint from the config inside it and loads its weights.
+
+    Args:
+        path: A checkpoint that `train` wrote.
+        settings: The command's own settings; `trusted` and `accelerator` are read.
+        overrides: Changes to the checkpoint's config, as on `train`'s command line.
+
+    Raises:
+        CheckpointError: If the file, its config or its weights won't do.
+        ConfigError: If an override is impossible.
+    """
+    checkpoint = load_checkpoint(path)
+    for key in ("config", "class_info"):
+        if key not in checkpoint:
+            raise CheckpointError(f"{path} holds no `{key}`; expected a checkpoint that `atrous train` wrote.")
+    config = with_overrides(checkpoint["config"], overrides)
+    config = follow_output_stride(config, checkpoint["config"], overrides)
+    for part in ("model", "data", "inference"):
+        check_targets(config.get(part), settings["trusted"], f"the checkpoint {path}")
+    check_config(config)
+    one_device = {"devices": 1, "num_nodes": 1, "strategy": "auto", "sync_batchnorm": False, "_target_": TRAINER}
+    config["trainer"] |= {
+        "accelerator": accelerator(settings["accelerator"], config["trainer"]["accelerator"]),
+        **one_device,
+    }
+    class_info = read_class_info(checkpoint["class_info"], f"the checkpoint {path}")
+    scorer = build_scorer(config, class_info)
+    prefix = "model."
+    weights = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
+    load_weights(scorer, weights, path)
+    return Restored(config, class_info, scorer, path)
+
+
+TRAINER = "lightning.pytorch.Trainer"
+
+
+def check_classes(restored: Restored, data: ClassInfo) -> None:
+    """Raises CheckpointError where the data's classes are not those that the checkpoint was trained for."""
+    if restored.class_info.names != data.names:
+        raise CheckpointError(
+            f"{restored.source} was trained for {restored.class_info.num_classes} classes "
+            f"({', '.join(restored.class_info.names[:5])}, ...), the data has {data.num_classes} "
+            f"({', '.join(data.names[:5])}, ...). Evaluate on data with the same classes in the same order."
+        )
+
+
+def load_weights(task: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Loads `state` into `task`, every key and shape equal.
+
+    Raises:
+        CheckpointError: Naming the first keys that don't fit.
+    """
+    own = task.state_dict()
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    shapes = [
+        f"{key}: {tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the model"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if missing or unexpected or shapes:
+        told = [
+            f"{len(keys)} {what}, such as {keys[0]}"
+            for what, keys in (
+                ("missing in the file", missing),
+                ("unknown to the model", unexpected),
+                ("of another shape", shapes),
+            )
+            if keys
+        ]
+        raise CheckpointError(
+            f"{path} is of another model or number of classes: {'; '.join(told)}. "
+            "Use the model and data settings of its run, which are in the config.yaml of its run folder."
+        )
+    task.load_state_dict(state)

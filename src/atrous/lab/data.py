@@ -1,0 +1,231 @@
+"""lab.json as the dilation lab's page needs it: numbers of a setting's runs folded into mean, spread and number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from atrous.report.charts import COLOURS
+from atrous.report.tables import plus_minus
+from atrous.system.text import number
+
+SIZES = ("small", "medium", "large")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One number over the runs that have it.
+
+    Args:
+        values: One for each of these runs.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values)) if self.values else math.nan
+
+    @property
+    def std(self) -> float:
+        """Of the sample, n - 1; NaN for one run."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
+
+    def text(self, style: str = ".3f") -> str:
+        return plus_minus(self.mean, self.std, style)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One of the convolutions that read a map side by side.
+
+    Args:
+        rate: Places from one weight to the next.
+        field: Pixels that its branch sees; NaN for the whole image.
+        valid, all_valid, one_valid: See `atrous.analysis.valid_taps.AtrousConvs`.
+    """
+
+    rate: int
+    field: float
+    valid: float
+    all_valid: float
+    one_valid: float
+
+
+@dataclass(frozen=True)
+class Map:
+    """The map that they read.
+
+    Args:
+        image: Height and width of the image in pixels.
+        size: Height and width of the map in places.
+        rates: The convolutions.
+        curve: The valid share of a 3 x 3 convolution at rate 1, 2, ... on the map.
+    """
+
+    image: tuple[int, int]
+    size: tuple[int, int]
+    rates: tuple[Rate, ...]
+    curve: tuple[float, ...]
+
+    @property
+    def stride(self) -> float:
+        """Pixels from one place to the next: a power of two, which odd sizes, rounded up, hide."""
+        return 2.0 ** round(math.log2(max(self.image[0] / self.size[0], self.image[1] / self.size[1])))
+
+    @property
+    def places(self) -> set[tuple[int, int]]:
+        """Where the weights lie, as steps from the middle; the shared middle once."""
+        return {(r.rate * down, r.rate * across) for r in self.rates for down in (-1, 0, 1) for across in (-1, 0, 1)}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The runs of one setting.
+
+    Args:
+        id: Its name on the page.
+        style: The class of its marks.
+        raw: Its part of lab.json.
+        maps: One for each size of image, the evaluation's first; empty where no convolutions lie side by side.
+    """
+
+    id: str
+    style: str
+    raw: dict[str, Any]
+    maps: tuple[Map, ...]
+
+    @property
+    def label(self) -> str:
+        return str(self.raw["label"])
+
+    @property
+    def values(self) -> list[str]:
+        return [str(value) for value in self.raw["values"]]
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        return list(self.raw["runs"])
+
+    @property
+    def n(self) -> int:
+        return len(self.runs)
+
+    @property
+    def miou(self) -> Spread:
+        return self._over(lambda run: run.get("miou"))
+
+    def recall(self, size: str) -> Spread:
+        """Of the objects of one of `SIZES`."""
+
+        def get(run: dict[str, Any]) -> Any:
+            objects = run.get("objects") or {}
+            return dict(zip(objects.get("sizes", ()), objects.get("recall", ()), strict=False)).get(size)
+
+        return self._over(get)
+
+    def context(self, distance: int, key: str = "iou") -> Spread:
+        """`iou` of the context classes, or the `right` share, at a distance in pixels."""
+        return self._over(
+            lambda run: next((entry.get(key) for entry in run["context"] if entry["distance"] == distance), None)
+        )
+
+    @property
+    def effective(self) -> Spread:
+        """The effective receptive field in pixels."""
+        return self._over(lambda run: (run.get("effective") or {}).get("size"))
+
+    @property
+    def field(self) -> float:
+        """The theoretical receptive field's height in pixels, image pooling left aside; NaN for the whole image."""
+        return number(((self.raw["sees"] or {}).get("field") or [None])[0])
+
+    @property
+    def rates(self) -> str:
+        return ", ".join(str(rate.rate) for rate in self.maps[0].rates) if self.maps else ""
+
+    @property
+    def valid(self) -> float:
+        """The share of valid weights over all rates, at the evaluation's size."""
+        return float(np.mean([rate.valid for rate in self.maps[0].rates])) if self.maps else math.nan
+
+    def cost(self, key: str) -> float:
+        """`macs`, `parameters`, `latency` and `cpu` in seconds, `inference` and `training` in peak bytes; NaN if not known."""
+        if key in ("macs", "parameters"):
+            return number((self.raw["sees"] or {}).get(key))
+        if key in ("latency", "cpu"):
+            return number((self.raw["latency"] or {}).get({"latency": "p50"}.get(key, key)))
+        return number(((self.raw["memory"] or {}).get(key) or {}).get("bytes"))
+
+    def _over(self, get: Callable[[dict[str, Any]], Any]) -> Spread:
+        values = [number(get(run)) for run in self.runs]
+        return Spread(tuple(value for value in values if not math.isnan(value)))
+
+
+@dataclass(frozen=True)
+class Lab:
+    """All that the page shows.
+
+    Args:
+        raw: lab.json.
+        variants: In the order of their settings.
+        distances: Of the context, in pixels, rising; those that any run was scored at.
+    """
+
+    raw: dict[str, Any]
+    variants: tuple[Variant, ...]
+    distances: tuple[int, ...]
+
+    @property
+    def columns(self) -> list[str]:
+        return [str(column["name"]) for column in self.raw["columns"]]
+
+    @property
+    def left_out(self) -> list[str]:
+        return [str(line) for line in self.raw["left_out"]]
+
+    @property
+    def latency(self) -> dict[str, Any]:
+        return self.raw.get("latency") or {}
+
+
+def read(content: dict[str, Any]) -> Lab:
+    """What `lab` wrote, for its page.
+
+    Args:
+        content: lab.json.
+    """
+    ranked = sorted(content["variants"], key=lambda raw: -np.mean([run["miou"] for run in raw["runs"]]))
+    best = [raw["id"] for raw in ranked[:COLOURS]]
+    coloured = [raw["id"] for raw in content["variants"] if raw["id"] in best]
+    variants = tuple(
+        Variant(
+            id=raw["id"],
+            style=f"s{coloured.index(raw['id'])}" if raw["id"] in coloured else "rest",
+            raw=raw,
+            maps=tuple(map(_map, (raw["sees"] or {}).get("maps", ()))),
+        )
+        for raw in content["variants"]
+    )
+    found = {entry["distance"] for raw in content["variants"] for run in raw["runs"] for entry in run["context"]}
+    return Lab(content, variants, tuple(sorted(found)))
+
+
+def _map(raw: dict[str, Any]) -> Map:
+    rates = tuple(
+        Rate(
+            rate=entry["rate"],
+            field=number(entry["field"][0]),
+            **{key: number(entry[key]) for key in ("valid", "all_valid", "one_valid")},
+        )
+        for entry in raw["rates"]
+    )
+    return Map(_pair(raw["size"]), _pair(raw["map"]), rates, tuple(raw["curve"]))
+
+
+def _pair(sides: Sequence[int]) -> tuple[int, int]:
+    return sides[0], sides[1]

@@ -1,0 +1,91 @@
+"""In W&B: a run's final scores, a table per class, the confusion matrix and sample pictures; and the report of a study."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # it imports torch
+    from atrous.engine.evaluation import Evaluation
+
+
+def log(loggers: list[Any], evaluation: Evaluation, samples: list[Path]) -> None:
+    """Logs to every W&B logger among `loggers`; the other loggers hold numbers over time only."""
+    for logger in loggers:
+        if type(logger).__name__ == "WandbLogger":
+            _log(logger.experiment, evaluation, samples)
+
+
+def keep_id(loggers: list[Any], record: Any) -> None:
+    """Notes the id that W&B has given the run, which under a sweep's agent is the sweep's, for one that goes on with it."""
+    for logger in loggers:
+        if type(logger).__name__ == "WandbLogger":
+            record.update(wandb_id=logger.experiment.id)
+
+
+def log_report(folder: Path, files: Mapping[str, str], *, project: str, name: str, command: str) -> str:
+    """Logs a report as a run of its own: the table, the page, and all files as an artifact of type `report`.
+
+    Args:
+        folder: That of the files; without a login the run is kept offline in it.
+        files: Their texts by their names; `table.csv` and `report.html` are among them.
+        project: W&B's.
+        name: Of the run, and behind `report-` of the artifact.
+        command: Kept in the run's config.
+
+    Returns:
+        What to say of where it is.
+    """
+    import wandb
+
+    online = wandb_login()
+    head, *rows = csv.reader(io.StringIO(files["table.csv"]))
+    table = wandb.Table(columns=head, data=rows)
+    with wandb.init(
+        project=project,
+        name=name,
+        job_type="report",
+        dir=str(folder),
+        mode="online" if online else "offline",
+        config={"command": command},
+    ) as run:
+        artifact = wandb.Artifact("report-" + re.sub(r"[^\w.-]+", "-", name)[:100], type="report")
+        for file in files:
+            artifact.add_file(str(folder / file))
+        run.log_artifact(artifact)
+        run.log({"report/table": table, "report/page": wandb.Html(str(folder / "report.html"), inject=False)})
+        return str(run.url) if online else f"{Path(run.dir).parent}, which `wandb sync` sends"
+
+
+def _log(run: Any, evaluation: Evaluation, samples: list[Path]) -> None:
+    import wandb
+
+    names = evaluation.class_info.names
+    scores = evaluation.class_scores
+    columns = ["class", *scores]
+    rows = [[name, *(float(values[i]) for values in scores.values())] for i, name in enumerate(names)]
+    counts = evaluation.confusion
+    cells = [[names[i], names[j], int(counts[i, j])] for i in range(len(names)) for j in range(len(names))]
+    run.summary.update({f"final/{name}": value for name, value in evaluation.scores.items()})
+    run.log(
+        {
+            "final/per_class": wandb.Table(columns=columns, data=rows),
+            "final/confusion": wandb.Table(columns=["truth", "prediction", "pixels"], data=cells),
+            "final/samples": [wandb.Image(str(path), caption=path.stem) for path in samples],
+        }
+    )
+
+
+def wandb_login() -> bool:
+    """Whether this machine has a W&B API key, in the environment or where `wandb login` puts it."""
+    if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
+        return False
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    return path.is_file() and "wandb" in path.read_text(errors="replace")

@@ -1,0 +1,101 @@
+"""What a score depends on beside the network: stored and shown with it, and compared before scores are. Imports no torch."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+from atrous.runs.record import git_state
+from atrous.types import ClassInfo
+
+# Where two protocols differ in one of these, their scores measure different things.
+DECISIVE = ("split", "images", "data", "classes", "ignore_index", "absent_classes", "averaging", "resize", "crop")
+
+
+def protocol(
+    *,
+    split: str,
+    images: int,
+    data: str,
+    class_info: ClassInfo,
+    resolution: str,
+    inference: str,
+    precision: str,
+    weights: str,
+) -> dict[str, Any]:
+    """The protocol of one evaluation.
+
+    Args:
+        split: train, val or test.
+        images: How many were scored.
+        data: The split's fingerprint; see `atrous.data.quick_check.fingerprint`.
+        class_info: The classes that are counted.
+        resolution: The network's output stride and rates; see `atrous.engine.resolution.resolution_of`.
+        inference: How images went through the network, settings included, such as scales and flips.
+        precision: Lightning's name of it.
+        weights: Which of the training's weights were scored; see `weights_of`.
+    """
+    return {
+        "split": split,
+        "images": images,
+        "data": data,
+        "classes": class_info.num_classes,
+        "ignore_index": class_info.ignore_index,
+        "absent_classes": "left out of means; a class only predicted counts 0",
+        "averaging": "one confusion matrix over all images",
+        "resize": "none: logits are resized to the mask (bilinear, align_corners=False), then argmax",
+        "crop": "none",
+        "resolution": resolution,
+        "inference": inference,
+        "postprocess": "none",
+        "precision": precision,
+        "weights": weights,
+        "code": code_version(),
+    }
+
+
+def weights_of(config: dict[str, Any]) -> str:
+    """Which weights the checkpoints of a run hold: with a weight averaging callback, its averages.
+
+    Args:
+        config: The run's resolved config.
+    """
+    for options in config.get("callbacks", {}).values():
+        if str(options.get("_target_")).endswith("WeightAveraging"):
+            knobs = ", ".join(f"{key} {value}" for key, value in options.items() if key != "_target_")
+            return f"averaged ({knobs})" if knobs else "averaged"
+    return "as trained"
+
+
+def code_version() -> str:
+    """The version of atrous, and in a clone the commit and whether files were changed since."""
+    state = git_state(Path(__file__).parent)
+    version = f"atrous {importlib.metadata.version('atrous')}"
+    if state["commit"] is None:
+        return version
+    return f"{version}, commit {state['commit'][:7]}{' with changes' if state['dirty'] else ''}"
+
+
+def lines(protocol: dict[str, Any]) -> tuple[str, str]:
+    """The protocol in two lines for people."""
+    return (
+        f"scored on {protocol['split']}, {protocol['images']} images, data {protocol['data']}; {protocol['classes']} classes, "
+        f"{protocol['ignore_index']} ignored, absent classes left out; {protocol['averaging']}",
+        f"network at {protocol.get('resolution', 'a resolution not stored')}; inference {protocol['inference']}, logits resized "
+        f"to the mask, postprocess {protocol['postprocess']}; precision {protocol['precision']}, weights "
+        f"{protocol['weights']}; {protocol['code']}",
+    )
+
+
+def differences(a: dict[str, Any], b: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What differs between two protocols: what forbids a comparison, and what a reader should know.
+
+    A key that only one of them has counts as a difference: scores of before that key was stored are not known to be
+    alike.
+    """
+    told: tuple[list[str], list[str]] = ([], [])
+    for key in dict.fromkeys((*DECISIVE, *a, *b)):
+        if a.get(key) != b.get(key):
+            told[key not in DECISIVE].append(f"{key}: {a.get(key, 'not stored')} / {b.get(key, 'not stored')}")
+    return told

@@ -1,0 +1,125 @@
+"""What a run leaves in its folder beside checkpoints and curves: config.yaml, result.json, confusion.npz."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import secrets
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from atrous.config.fingerprint import fingerprint
+from atrous.system.devices import processor_name
+from atrous.system.files import to_json, write_text
+from atrous.system.locks import hold
+
+VERSIONS_OF = ("atrous", "torch", "torchvision", "lightning", "hydra-core", "timm", "albumentations", "numpy")
+COMMAND = "ATROUS_COMMAND"  # the user's command, told to the processes that a run is launched in
+
+
+class RunRecord:
+    """`result.json` of one run. Every change is written at once, to a temporary name that is then renamed.
+
+    Args:
+        folder: The run folder; it exists. Held against other processes until `release`.
+        config: The resolved config, written as config.yaml.
+        resumed: Whether the run goes on in its folder; when it was started is kept then.
+
+    Raises:
+        TrainingError: If another process holds the folder.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Any], *, resumed: bool = False) -> None:
+        self.folder = folder
+        self._lock = hold(folder)
+        path = folder / "result.json"
+        earlier = json.loads(path.read_text(encoding="utf-8")) if resumed and path.exists() else {}
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        self.content: dict[str, Any] = {
+            "status": "running",
+            "command": command_line(),
+            "fingerprint": fingerprint(config),
+            "started": earlier.get("started", now()),
+            "provenance": provenance(config),
+        }
+        if earlier:
+            self.content["resumed"] = [*earlier.get("resumed", []), {"at": now()}]
+        if any(str(options["_target_"]).endswith("WandbLogger") for options in config["logger"].values()):
+            self.content["wandb_id"] = earlier.get("wandb_id", secrets.token_hex(4))
+        self.write()
+
+    def update(self, **values: Any) -> None:
+        self.content |= values
+        self.write()
+
+    def release(self) -> None:
+        """Lets other processes have the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def write(self) -> None:
+        write_text(self.folder / "result.json", to_json(self.content))
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def command_line() -> str:
+    """The command as a user would type it again; of a multirun's job, the one that runs this job alone."""
+    if COMMAND in os.environ:
+        return os.environ[COMMAND]
+
+    from hydra.core.hydra_config import HydraConfig  # most readers of this module need no hydra
+    from hydra.types import RunMode
+
+    name, words = Path(sys.argv[0]).name, sys.argv[1:]
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        hydra = HydraConfig.get()
+        words = list(hydra.overrides.task)
+        if hydra.runtime.choices.get("experiment"):  # which may say that it is a multirun
+            words.append("hydra.mode=RUN")
+    return shlex.join(["python", *(["-m", *name.split()] if name.startswith("atrous ") else [name]), *words])
+
+
+def provenance(config: dict[str, Any]) -> dict[str, Any]:
+    """Where a score comes from: code, versions, hardware, seed."""
+    versions = {"python": platform.python_version()}
+    for name in VERSIONS_OF:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "git": git_state(Path(__file__).parent),
+        "versions": versions,
+        "hardware": {
+            "machine": platform.machine(),
+            "processor": processor_name(),
+            "cores": len(os.sched_getaffinity(0)),
+        },
+        "seed": config["seed"],
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """The commit that the code was at and whether it had been changed since; nulls outside a clone."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            run = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return run.stdout.strip() if run.returncode == 0 else None
+
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}

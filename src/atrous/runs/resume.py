@@ -1,0 +1,161 @@
+"""Which run a command means to go on with, and from which of its checkpoints. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atrous.config.checks import check_resume
+from atrous.config.fingerprint import fingerprint
+from atrous.errors import TrainingError
+from atrous.system.locks import is_held
+from atrous.system.text import short
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder with its result.json."""
+
+    folder: Path
+    result: dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        return self.result.get("status") == "finished"
+
+    def told(self) -> str:
+        """The folder and how far the run came, for a message."""
+        status = self.result.get("status")
+        what = {"running": "was killed", "failed": "failed"}.get(str(status), status)
+        return f"{short(self.folder)} (started {self.result.get('started')}, {what})"
+
+
+def newest_run(runs: Path, config: dict[str, Any]) -> Run | None:
+    """The run of an equal fingerprint that was started last, anywhere below `runs`; reads nothing but result.json."""
+    wanted = fingerprint(config)
+    found = [
+        run for run in map(read_run, _result_files(runs)) if run is not None and run.result["fingerprint"] == wanted
+    ]
+    return max(found, key=lambda run: (str(run.result.get("started")), str(run.folder)), default=None)
+
+
+def choose_folder(
+    config: dict[str, Any], folder: Path, *, runs: Path | None = None, leads: bool = True
+) -> tuple[dict[str, Any], Path, Run | None]:
+    """Decides by `config["resume"]` where this command's run takes place.
+
+    `auto` goes on with the newest run of an equal fingerprint, in its folder; the one that Hydra has made goes.
+    Otherwise, where that run is unfinished, a message says how to go on with it.
+
+    Args:
+        config: The resolved config.
+        folder: The run folder that Hydra has made.
+        runs: Where to look for that run; None: in `paths.runs`.
+        leads: Whether this process is the one, of several that a launcher has started, that speaks and writes.
+
+    Returns:
+        The config and folder to train with, and the run that is gone on with, if any; it may be finished already.
+
+    Raises:
+        ConfigError: If `resume` is neither auto nor false.
+        TrainingError: If the run is going on in another process.
+    """
+    check_resume(config)
+    run = newest_run(runs or Path(config["paths"]["runs"]), config)
+    here = run is not None and run.folder.resolve() == folder.resolve()
+    if run is None or (here and config["resume"] != "auto"):
+        return config, folder, None
+    if config["resume"] != "auto":
+        if leads and not run.finished and not is_held(run.folder):
+            print(f"An unfinished run has the same settings: {run.told()}.\nTo go on with it: resume=auto\n")
+        return config, folder, None
+    if not leads:
+        return moved(config, str(folder), str(run.folder.resolve())), run.folder.resolve(), run
+    if is_held(run.folder):
+        raise TrainingError(
+            f"the newest run with these settings, {short(run.folder)}, is still going on in another process. Wait for it or "
+            "stop it, or leave out resume=auto to start another."
+        )
+    if run.finished:
+        print(f"A run with these settings is finished: {run.told()}. To train again, leave out resume=auto.")
+    else:
+        print(f"Going on with {run.told()}.")
+    if not here:
+        _discard(folder, run.folder)
+    for part in (run.folder / "checkpoints").glob(".*.part"):  # of a process that was killed as it wrote
+        part.unlink()
+    return moved(config, str(folder), str(run.folder.resolve())), run.folder.resolve(), run
+
+
+def whole_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
+    """The checkpoint of a run folder to go on from, last.ckpt before best.ckpt, and messages about those that are damaged.
+
+    A checkpoint is a zip archive; each of its parts is held against its checksum, which `torch.load` does not do.
+    """
+    messages: list[str] = []
+    for name in ("last", "best"):
+        path = folder / "checkpoints" / f"{name}.ckpt"
+        if not path.exists():
+            continue
+        if _is_whole(path):
+            return path, messages
+        messages.append(f"{short(path)} is damaged and left aside.")
+    return None, messages
+
+
+def _result_files(runs: Path) -> list[Path]:
+    found = []
+    for folder, below, files in os.walk(runs):
+        if "result.json" in files:
+            found.append(Path(folder, "result.json"))
+            below.clear()  # a run holds no runs
+    return found
+
+
+def read_run(path: Path) -> Run | None:
+    """The run of a result.json; None where that is missing or not ours."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not ours, or gone meanwhile
+        return None
+    return Run(path.parent, result) if isinstance(result, dict) and "fingerprint" in result else None
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False
+
+
+def moved(config: Any, old: str, new: str) -> Any:
+    """The config with all paths in the folder `old` led to `new`."""
+    if isinstance(config, dict):
+        return {key: moved(value, old, new) for key, value in config.items()}
+    if isinstance(config, list):
+        return [moved(value, old, new) for value in config]
+    if isinstance(config, str) and (config == old or config.startswith(old + os.sep)):
+        return new + config[len(old) :]
+    return config
+
+
+def _discard(folder: Path, instead: Path) -> None:
+    """Removes the folder that Hydra has made for a new run, where it holds nothing but the log, which goes on `instead`."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).parent == folder.resolve():
+            log = logging.FileHandler(instead / Path(handler.baseFilename).name)
+            log.setFormatter(handler.formatter)
+            log.setLevel(handler.level)
+            root.removeHandler(handler)
+            handler.close()
+            root.addHandler(log)
+            Path(handler.baseFilename).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()

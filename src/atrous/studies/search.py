@@ -1,0 +1,273 @@
+"""A search: a study whose values Optuna draws, each by what came of the ones before.
+
+What came of a trial stands in its run folder, as in every study. search.db remembers what was drawn, and only the process
+that draws opens it, so that it may lie where SQLite could not be shared. The sampler's seed is made of the search's and of
+how much was drawn: a search that was killed draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+from rich.console import Console
+
+from atrous.config.fingerprint import fingerprint
+from atrous.config.search_space import check_settings, first_points, read_space, size, written
+from atrous.errors import ConfigError, TrainingError
+from atrous.studies.search_trials import ENDED, Trial, best_of, say_best, table, write_trials
+from atrous.studies.study import Job, composed, failure, launch_jobs, outcome, plan, study_folder
+from atrous.studies.trials import MONITOR, import_optuna, scores_of
+from atrous.system.locks import hold
+from atrous.system.text import short
+
+FOLDER = "folder"  # what search.db knows of a trial beside its values
+DRAWS = 100  # of known settings, one after another, until the space counts as exhausted
+
+
+def run_search(
+    overrides: Sequence[Override],
+    config: DictConfig,
+    *,
+    loader: Any,
+    launcher: Any,
+    trials: int,
+    jobs: int,
+    seed: int,
+    pruning: Any,
+) -> None:
+    """Tries settings until `trials` different ones have been, and shows what came of all.
+
+    Trials that were running when an earlier process ended go on, failed ones are tried again, ended ones stay.
+
+    Args:
+        overrides: The command's, with the space among them.
+        config: The multirun's own config.
+        loader: Hydra's, composes the jobs' configs.
+        launcher: One of Hydra's; runs the jobs.
+        trials: How many different settings are tried.
+        jobs: How many are drawn and launched together.
+        seed: Of the draws.
+        pruning: When a trial may be given up, or None; the jobs read it from Hydra's config.
+
+    Raises:
+        ConfigError: If the space or a setting is impossible, or the folder holds a search of other settings.
+        TrainingError: If trials failed, or another process is searching in the folder.
+    """
+    check_settings(trials=trials, jobs=jobs, seed=seed, pruning=pruning)
+    folder = study_folder(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = hold(folder)
+    try:
+        search = Search(folder, overrides, config, loader=loader, seed=seed)
+        ended = sum(outcome(trial.job) in ENDED for trial in search.trials)
+        print(f"search {short(folder)}: {trials} trials, {ended} ended already\n", flush=True)
+        console = Console()
+        try:
+            _run(search, console, launcher, trials, jobs)
+        finally:  # also where a signal ends the search
+            write_trials(search.trials, folder)
+            console.print(table(search.trials))
+            say_best(console, search.trials)
+    finally:
+        if lock is not None:
+            os.close(lock)
+    if len(search.trials) < trials:
+        console.print("There are no more settings, or so few that they were not drawn.")
+    reasons = [
+        f"  {trial.job.folder.name}: {failure(trial.job)}" for trial in search.trials if outcome(trial.job) not in ENDED
+    ]
+    if reasons:
+        raise TrainingError(
+            f"{len(reasons)} of {len(search.trials)} trials did not finish:\n"
+            + "\n".join(reasons)
+            + "\nThe same command tries them again."
+        )
+
+
+class Search:
+    """The trials of a folder, as search.db remembers them, and those drawn meanwhile.
+
+    Args:
+        folder: The search's; held by this process.
+        overrides: The command's, with the space among them.
+        config: The multirun's own config.
+        loader: Hydra's.
+        seed: Of the draws.
+
+    Raises:
+        ConfigError: If the space is impossible, or the folder holds a search of other settings.
+    """
+
+    def __init__(
+        self, folder: Path, overrides: Sequence[Override], config: DictConfig, *, loader: Any, seed: int
+    ) -> None:
+        self._optuna = import_optuna()
+        self.folder = folder
+        self.trials: list[Trial] = []  # each setting once
+        self._config, self._loader, self._seed = config, loader, seed
+        self._fixed, self._space = read_space(overrides)
+        self._known: dict[tuple[str, ...], Trial] = {}  # by what is written of a draw
+        first, *_ = [composed(self._overrides(point), config, loader) for point in first_points(self._space)]
+        self._study = self._optuna.create_study(
+            study_name="search", storage=f"sqlite:///{folder / 'search.db'}", direction="maximize", load_if_exists=True
+        )
+        self._check_same(fingerprint(first))
+        self._read()
+
+    def left(self) -> list[Trial]:
+        """The trials that have not ended: were running as an earlier process ended, or have failed."""
+        left = [trial for trial in self.trials if trial.asked is not None or outcome(trial.job) not in ENDED]
+        for trial in left:
+            if trial.asked is None:
+                again = self._optuna.trial.create_trial(
+                    state=self._state.RUNNING,
+                    params=trial.drawn,
+                    distributions=self._space,
+                    user_attrs={FOLDER: trial.job.folder.name},
+                )
+                self._study.add_trial(again)
+                trial.asked = self._trial(self._study.get_trials(deepcopy=False)[-1])
+        return left
+
+    def draw(self) -> Trial | None:
+        """Another setting; None where all are known, or `DRAWS` in a row were."""
+        for _ in range(DRAWS if len(self._known) < size(self._space) else 0):
+            count = len(self._study.get_trials(deepcopy=False))
+            (seed,) = np.random.SeedSequence((self._seed, count)).generate_state(1)
+            self._study.sampler = self._optuna.samplers.TPESampler(
+                seed=int(seed), multivariate=True, constant_liar=True
+            )
+            asked = self._study.ask(self._space)
+            trial = None
+            try:
+                trial = self._new(asked)
+            finally:
+                if trial is None:  # known, or it does not compose
+                    self._study.tell(asked, state=self._state.FAIL)
+            if trial is not None:
+                return trial
+        return None
+
+    def tell(self, trial: Trial) -> None:
+        """Tells the sampler what came of a trial that it was asked for.
+
+        Raises:
+            TrainingError: If the trial is finished and has left no score.
+        """
+        asked, trial.asked = trial.asked, None
+        came = outcome(trial.job)
+        scores = scores_of(trial.job.folder) if came in ENDED else []
+        if came == "finished" and not scores:
+            raise TrainingError(
+                f"{short(trial.job.folder)} is finished, but its metrics.csv holds no {MONITOR}, which a search goes by. "
+                "Keep metrics.csv among the loggers: logger=csv or logger=wandb."
+            )
+        for step, score in enumerate(scores):
+            asked.report(score, step)
+        if came == "finished":
+            self._study.tell(asked, max(scores))
+        else:
+            self._study.tell(asked, state=self._state.PRUNED if came == "pruned" else self._state.FAIL)
+
+    @property
+    def _state(self) -> Any:
+        return self._optuna.trial.TrialState
+
+    def _read(self) -> None:
+        for earlier in self._study.get_trials(deepcopy=False):
+            if earlier.params.keys() != self._space.keys():  # killed as it was drawn
+                if earlier.state == self._state.RUNNING:
+                    self._study.tell(earlier.number, state=self._state.FAIL)
+                continue
+            known = self._known.get(tuple(written(self._space, earlier.params).values()))
+            name = earlier.user_attrs.get(FOLDER)
+            if earlier.state == self._state.RUNNING:
+                asked = self._trial(earlier)
+                if known is not None and name is not None:  # a failed one, tried again
+                    known.asked = asked
+                elif self._new(asked, name) is None:
+                    self._study.tell(asked, state=self._state.FAIL)
+            elif known is None and name is not None:
+                self._new(self._trial(earlier), name).asked = None  # type: ignore[union-attr]  # it is new
+
+    def _new(self, asked: Any, folder: str | None = None) -> Trial | None:
+        """The trial of what was drawn, in its folder; None where it is a known one."""
+        values = written(self._space, asked.params)
+        key = tuple(values.values())
+        if key in self._known:
+            return None
+        overrides = self._overrides(values)
+        if folder is None:
+            (job,) = plan([overrides], self._config, self.folder, self._loader, named_by=list(values))
+        else:
+            job = Job(self.folder / folder, overrides)
+        for trial in self.trials:
+            if trial.job.folder == job.folder:  # differs in nothing that counts
+                self._known[key] = trial
+                return None
+        if folder is None:
+            asked.set_user_attr(FOLDER, job.folder.name)
+        self._known[key] = trial = Trial(values, asked.params, job, asked)
+        self.trials.append(trial)
+        return trial
+
+    def _overrides(self, values: dict[str, str]) -> list[str]:
+        return [*self._fixed, *(f"{key}={value}" for key, value in values.items())]
+
+    def _trial(self, frozen: Any) -> Any:
+        return self._optuna.trial.Trial(self._study, frozen._trial_id)  # there is no public way to go on with one
+
+    def _check_same(self, counted: str) -> None:
+        """Refuses to mix searches whose scores can't be compared."""
+        to_json = self._optuna.distributions.distribution_to_json
+        space = {key: to_json(distribution) for key, distribution in self._space.items()}
+        now = {"space": space, "fixed": self._fixed, "fingerprint": counted}
+        before = self._study.user_attrs.get("settings")
+        if before is None:
+            self._study.set_user_attr("settings", now)
+        elif before["space"] != space or before["fingerprint"] != counted:
+            changed = [key for key in {**before["space"], **space} if before["space"].get(key) != space.get(key)]
+            what = (
+                f"the space of {', '.join(changed)} was another"
+                if changed
+                else (
+                    f"what stays fixed was {' '.join(before['fixed']) or 'the defaults'}, now "
+                    f"{' '.join(self._fixed) or 'the defaults'}, or the configs have changed"
+                )
+            )
+            raise ConfigError(
+                f"{short(self.folder)} holds a search of other settings: {what}. Trials of two searches can't be compared. "
+                "Give this one a folder of its own, study=NAME, or go back to the earlier settings; hydra.sweeper.trials, "
+                "jobs, seed and pruning may change."
+            )
+
+
+def _run(search: Search, console: Console, launcher: Any, trials: int, jobs: int) -> None:
+    """Batch by batch: those left over, then new ones."""
+    left = search.left()
+    while True:
+        batch, left = left[:jobs], left[jobs:]
+        while len(batch) < jobs and len(search.trials) < trials:
+            trial = search.draw()
+            if trial is None:
+                break
+            batch.append(trial)
+        if not batch:
+            return
+        numbers = [search.trials.index(trial) + 1 for trial in batch]
+        best = best_of(search.trials)
+        told = "" if best is None else f"; best val mIoU so far {best.score:.4f}"
+        names = f"trial {numbers[0]}" if len(numbers) == 1 else f"trials {', '.join(map(str, numbers))}"
+        console.print(f"{names} of {max(trials, len(search.trials))}{told}", highlight=False)
+        write_trials(search.trials, search.folder)  # a trial's process looks there for the others
+        running = [trial.job for trial in batch if outcome(trial.job) not in ENDED]
+        if running:
+            launch_jobs(running, search.folder, launcher, first=numbers[0] - 1)
+        for trial in batch:
+            search.tell(trial)

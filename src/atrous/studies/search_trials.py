@@ -1,0 +1,91 @@
+"""The trials of a search as they are shown: a table, trials.csv, and the best one's command."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from atrous.studies.study import Job, outcome
+from atrous.studies.trials import TRIALS, scores_of
+from atrous.system.files import write_text
+from atrous.system.text import short
+
+ENDED = ("finished", "pruned")
+
+
+@dataclass
+class Trial:
+    """One setting of the space.
+
+    Args:
+        values: What was drawn, as overrides' values by their keys.
+        drawn: The same as Optuna has it.
+        job: Trains it.
+        asked: Optuna's trial, while it waits to be told.
+    """
+
+    values: dict[str, str]
+    drawn: dict[str, Any]
+    job: Job
+    asked: Any = None
+
+    @property
+    def score(self) -> float | None:
+        """The best val/miou; None before it has ended."""
+        scores = scores_of(self.job.folder) if outcome(self.job) in ENDED else []
+        return max(scores, default=None)
+
+
+def write_trials(trials: Sequence[Trial], folder: Path) -> None:
+    """trials.csv: a row for each trial."""
+    if not trials:
+        return
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", *trials[0].values, "miou", "outcome", "updates", "folder"])
+    for number, trial in enumerate(trials, 1):
+        updates = trial.job.result().get("steps", "")
+        writer.writerow(
+            [number, *trial.values.values(), trial.score, outcome(trial.job), updates, trial.job.folder.name]
+        )
+    write_text(folder / TRIALS, text.getvalue())
+
+
+def table(trials: Sequence[Trial]) -> Table:
+    """All trials, for people."""
+    best = best_of(trials)
+    keys = list(trials[0].values) if trials else []
+    lasts = [key.rpartition(".")[2] for key in keys]  # the terminal is narrow
+    names = [last if lasts.count(last) == 1 else key for key, last in zip(keys, lasts, strict=True)]
+    columns = [Column(escape(name), overflow="fold") for name in names]
+    rows = Table("trial", *columns, "mIoU", "outcome", "updates")
+    for number, trial in enumerate(trials, 1):
+        score = "" if trial.score is None else f"{trial.score:.4f}"
+        came = "best" if trial is best else outcome(trial.job)
+        updates = str(trial.job.result().get("steps", ""))
+        style = "bold" if trial is best else None
+        rows.add_row(str(number), *map(escape, trial.values.values()), score, came, updates, style=style)
+    return rows
+
+
+def say_best(console: Console, trials: Sequence[Trial]) -> None:
+    """The best trial and the command that repeats it."""
+    best = best_of(trials)
+    if best is not None:
+        told = f"best: trial {trials.index(best) + 1}, val mIoU {best.score:.4f}, {short(best.job.folder)}"
+        console.print(told, soft_wrap=True, highlight=False, markup=False)
+        console.print(f"  {best.job.result()['command']}\n", soft_wrap=True, highlight=False, markup=False)
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """The finished trial with the highest score."""
+    finished = [trial for trial in trials if outcome(trial.job) == "finished" and trial.score is not None]
+    return max(finished, key=lambda trial: trial.score or 0.0, default=None)

@@ -1,0 +1,1 @@
+"""What the operating system gives: files, locks, signals, worker pools, devices, ranks, sums over processes."""

@@ -1,0 +1,27 @@
+"""Which of several processes this one is, where torchrun or srun has started them. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+
+
+def srun_tasks() -> int:
+    """How many tasks srun has started in this one's step; 1 outside of a step, as in a batch script or a shell."""
+    return 1 if is_torchrun() else int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+
+
+def is_torchrun() -> bool:
+    """Whether torchrun has started this process; it may do so inside a task of srun."""
+    return "LOCAL_RANK" in os.environ
+
+
+def is_launched() -> bool:
+    """Whether a launcher (torchrun, srun) has already started one process per device."""
+    return is_torchrun() or srun_tasks() > 1
+
+
+def is_main_process() -> bool:
+    """Whether this process writes the run folder."""
+    if is_torchrun():
+        return int(os.environ.get("RANK", "0")) == 0
+    return srun_tasks() == 1 or os.environ["SLURM_PROCID"] == "0"

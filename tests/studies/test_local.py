@@ -1,0 +1,286 @@
+"""`hydra/launcher=local`: jobs at once, each with its share of the machine, whatever comes of the others."""
+
+import io
+import json
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.utils import JobReturn, JobStatus
+from kill_and_resume import TINY, differences
+from rich.console import Console
+
+from atrous.cli import train
+from atrous.cli.app import run_hydra
+from atrous.errors import ConfigError
+from atrous.loggers.csv_logger import CSVLogger
+from atrous.runs.record import RunRecord
+from atrous.studies import board as local_board
+from atrous.studies.board import TAIL, Board, Tail
+from atrous.studies.local import deal, how_many
+from atrous.studies.local_process import Share
+
+CORES = len(os.sched_getaffinity(0))
+ENDLESS = ["trainer.max_epochs=100000", "trainer.check_val_every_n_epoch=100000"]
+
+
+def result(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+def folder_of(study, seed):
+    (folder,) = study.glob(f"seed-{seed}-*")
+    return folder
+
+
+def wait_for(condition, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.05)
+
+
+def instead_of_training(cfg):
+    """Seed 13 raises, 14 is killed, 15 leaves by itself; the others tell what they were given."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    seed = cfg.seed
+    if seed == 14:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if seed == 15:
+        os._exit(3)
+    if seed == 13:
+        raise ConfigError("unlucky")
+    print("said by", seed)
+    told = {
+        "cores": sorted(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "started": os.environ["OMP_NUM_THREADS"],
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "process": os.getpid(),
+        "mark": os.environ.get("MARK"),
+        "here": str(Path.cwd()),
+        "workers": multiprocessing.get_start_method(),
+    }
+    (folder / "told.json").write_text(json.dumps(told))
+    record = RunRecord(folder, OmegaConf.to_container(cfg, resolve=True))
+    record.update(status="finished", scores={"miou": seed / 100}, steps=7)
+    record.release()
+    return seed / 100
+
+
+def run(tmp_path, *overrides):
+    local = ["hydra/launcher=local", f"paths.runs={tmp_path}", "trainer=cpu"]
+    run_hydra(instead_of_training, "train", ["-m", *local, *overrides])
+
+
+@pytest.mark.parametrize(
+    ("devices", "cores", "gpus", "expected"),
+    [
+        ([1], 2, 0, 1),
+        ([1], 16, 0, 8),
+        ([2, 1], 16, 0, 4),
+        ([1], 1, 0, 1),
+        ([1], 16, 4, 4),
+        ([2], 16, 4, 2),
+        ([3], 16, 4, 1),
+        ([8], 16, 4, 1),
+        ([None], 16, 4, 1),
+        ([None], 16, 0, 8),
+    ],
+)
+def test_how_many_at_once(devices, cores, gpus, expected):
+    assert how_many(None, devices=devices, cores=cores, gpus=gpus) == expected
+    assert how_many(3, devices=devices, cores=cores, gpus=gpus) == 3
+
+
+@pytest.mark.parametrize("jobs", [0, -1, "two", 1.5])
+def test_an_impossible_number_is_refused(jobs):
+    with pytest.raises(ConfigError, match=f"hydra.launcher.jobs={jobs} is impossible; give the number of jobs"):
+        how_many(jobs, devices=[1], cores=4, gpus=0)
+
+
+def test_what_each_gets():
+    assert deal(2, devices=[1], cores=[0, 1, 4, 5, 6], gpus=[]) == [Share((0, 1)), Share((4, 5))]
+    assert deal(3, devices=[1], cores=[0, 1], gpus=[]) == [Share((0,)), Share((1,)), Share((0,))]
+    assert [share.gpus for share in deal(2, devices=[2], cores=[0], gpus="abcd")] == [("a", "b"), ("c", "d")]
+    assert [share.gpus for share in deal(3, devices=[1], cores=[0], gpus="ab")] == [("a",), ("b",), ("a",)]
+    assert [share.gpus for share in deal(1, devices=[None], cores=[0], gpus="ab")] == [("a", "b")]
+    assert [share.gpus for share in deal(2, devices=[None], cores=[0], gpus="abcd")] == [("a", "b"), ("c", "d")]
+    assert [share.gpus for share in deal(1, devices=[3], cores=[0], gpus="ab")] == [("a", "b")]
+
+
+def test_named_gpus_are_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(tmp_path, "trainer.devices=[0,2]", "seed=1,2")
+    assert "trainer.devices=[0, 2], but hydra/launcher=local deals the GPUs out itself" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("result.json"))
+
+
+def test_jobs_get_equal_shares_and_stop_no_other(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MARK", "as it is now")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        run(tmp_path, f"hydra.launcher.jobs={CORES}", "seed=13,14,15,1,2,3")
+    assert left.value.code == 1
+    told = {}
+    for seed in (1, 2, 3):
+        folder = folder_of(tmp_path / "sweep", seed)
+        assert "said by" in (folder / "console.log").read_text()
+        told[seed] = json.loads((folder / "told.json").read_text())
+        assert len(told[seed]["cores"]) == told[seed]["threads"] == int(told[seed]["started"]) == 1
+        assert told[seed]["workers"] == multiprocessing.get_start_method()  # otherwise each would import torch
+        assert (told[seed]["mark"], told[seed]["here"]) == ("as it is now", str(tmp_path))
+    assert len({job["process"] for job in told.values()} | {os.getpid()}) == 4
+    assert len(os.sched_getaffinity(0)) == CORES
+    printed = capsys.readouterr()
+    assert "said by" not in printed.out + printed.err
+    assert "seed-1-" in printed.out
+    assert ": finished, mIoU 0.0100, after " in printed.out
+    reasons = printed.err.partition("3 of 6 jobs did not finish:\n")[2].splitlines()
+    assert [reason.split(":")[0].rpartition("-")[0].strip() for reason in reasons[:3]] == [
+        "seed-13",
+        "seed-14",
+        "seed-15",
+    ]
+    assert reasons[0].endswith(": unlucky")
+    assert "its process was killed (SIGKILL), as the system does where memory runs out; " in reasons[1]
+    assert f"its process ended with status 3; {folder_of(tmp_path / 'sweep', 15) / 'console.log'}" in reasons[2]
+
+
+def test_the_weights_are_those_of_the_basic_launcher(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    arguments = ["-m", *TINY, "trainer.max_epochs=1", "data.num_workers=1", "seed=0,1"]
+    try:
+        train.main([*arguments, f"paths.runs={tmp_path}/basic"])
+    finally:
+        torch.set_num_threads(threads)
+    capsys.readouterr()
+    train.main(
+        [*arguments, f"paths.runs={tmp_path}/local", "hydra/launcher=local", f"hydra.launcher.jobs={max(2, CORES)}"]
+    )
+    printed = capsys.readouterr().out
+    for seed in (0, 1):
+        basic, local = (folder_of(tmp_path / name / "sweep", seed) for name in ("basic", "local"))
+        assert differences(basic, local) == []
+        assert f"{local.name}: finished, mIoU {result(local)['scores']['miou']:.4f}" in printed
+        assert "epoch 1/1" in (local / "console.log").read_text()
+
+
+def test_a_signal_is_passed_on_and_every_job_saves(tmp_path, tiny):
+    study = tmp_path / "sweep"
+
+    def stop():
+        wait_for(lambda: len(list(study.glob("*/metrics.csv"))) == 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(SystemExit) as left:
+        train.main(
+            [
+                "-m",
+                *tiny,
+                *ENDLESS,
+                f"paths.runs={tmp_path}",
+                "seed=1,2,3",
+                "hydra/launcher=local",
+                "hydra.launcher.jobs=2",
+            ]
+        )
+    thread.join()
+    assert left.value.code == 128 + signal.SIGTERM
+    for seed in (1, 2):
+        assert result(folder_of(study, seed))["status"] == "interrupted"
+        assert (folder_of(study, seed) / "checkpoints" / "last.ckpt").exists()
+    assert not list(study.glob("seed-3-*"))
+
+
+@pytest.mark.slow
+def test_jobs_end_with_a_launcher_that_is_killed_and_are_gone_on_with(tmp_path):
+    study = tmp_path / "sweep"
+    command = [sys.executable, "-m", "atrous", "train", "-m", *TINY, f"paths.runs={tmp_path}", "seed=range(6)"]
+    command += [
+        "trainer.max_steps=60",
+        "trainer.val_check_interval=30",
+        "hydra/launcher=local",
+        "hydra.launcher.jobs=2",
+    ]
+
+    def finished():
+        return {path.parent for path in study.glob("*/result.json") if result(path.parent)["status"] == "finished"}
+
+    def held():
+        return [path for path in study.glob("*/result.json") if result(path.parent)["status"] == "running"]
+
+    def in_the_middle():
+        histories = [path.with_name("metrics.csv") for path in held()]
+        return any(path.exists() and 2 < len(path.read_text().splitlines()) < 40 for path in histories)
+
+    launcher = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    wait_for(finished, 300)
+    wait_for(in_the_middle)
+    launcher.kill()
+    launcher.wait()
+    kept = {folder: (folder / "result.json").stat().st_mtime_ns for folder in finished()}
+    wait_for(lambda: not held(), 60)  # they have saved, or were about to end
+    kept |= {folder: (folder / "result.json").stat().st_mtime_ns for folder in finished()}
+    assert 0 < len(kept) < 6
+    subprocess.run(command, check=True, timeout=600)
+    assert len(finished()) == 6
+    assert {folder: (folder / "result.json").stat().st_mtime_ns for folder in kept} == kept
+    assert {result(folder)["steps"] for folder in finished()} == {60}
+    assert any("resumed" in result(folder) for folder in finished())
+
+
+def test_how_far_a_run_is_by_its_history(tmp_path):
+    epochs, steps = (
+        Tail(tmp_path, {"max_epochs": 4, "max_steps": -1}),
+        Tail(tmp_path, {"max_epochs": 4, "max_steps": 40}),
+    )
+    assert (epochs.share, epochs.place, epochs.miou) == (0, "", None)
+    history = CSVLogger(folder=str(tmp_path))
+    history.log_metrics({"epoch": 0, "train/loss": 2.0}, step=4)
+    history.log_metrics({"epoch": 0, "val/miou": 0.5}, step=9)
+    history.log_metrics({"epoch": 1, "val/miou": 0.25}, step=19)
+    history.log_metrics({"epoch": 2, "train/loss": 1.0}, step=29)
+    for tail, share, place in ((epochs, 0.5, "epoch 3/4"), (steps, 0.75, "step 30/40")):
+        tail.read()
+        assert (tail.share, tail.place, tail.miou, tail.best) == (share, place, 0.25, 0.5)
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("3,,1.0,\n" * TAIL)  # more than is read
+    history.log_metrics({"epoch": 3, "val/miou": 0.75}, step=20000)
+    epochs.read()
+    assert (epochs.share, epochs.place, epochs.miou, epochs.best) == (1, "epoch 4/4", 0.75, 0.75)
+
+
+def test_a_terminal_shows_the_jobs_that_run(tmp_path, monkeypatch):
+    shown = io.StringIO()
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    CSVLogger(folder=str(folders[0])).log_metrics({"epoch": 1, "val/miou": 0.5}, step=9)
+    monkeypatch.setattr(local_board, "Console", lambda: Console(file=shown, force_terminal=True, width=100))
+    with Board(folders, [{"max_epochs": 4}] * 3, cores=(0, 1), jobs=2) as board:
+        board.started(0)
+        board.started(1)
+        board.show()
+        board.ended(1, JobReturn(status=JobStatus.FAILED, _return_value=ConfigError("no \x1b[31mluck")))
+        board.started(2)
+        board.show()
+    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown.getvalue())
+    assert "3 jobs, 2 at once on 2 cores each" in text
+    assert re.search(r"a +[━╸╺ ]+ +epoch 2/4 +0.500 \(best 0.500\) +0 s", text)
+    assert "2 running, 1 waiting" in text
+    assert r"b: failed: no \x1b[31mluck" in text
+    assert "1 failed, 2 running" in text
