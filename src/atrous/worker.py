@@ -7,8 +7,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from atrous.cli.train import run
 from atrous.config.compose import prepare, resolved
+from atrous.engine.fit import run
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ import atrous.engine.build  # noqa: F401 - before processes are forked off
 from atrous.callbacks.prune import Prune, Pruned
 from atrous.cli import train
 from atrous.config.search_space import check_settings, first_points, read_space, written
+from atrous.engine import fit
 from atrous.errors import ConfigError, TrainingError
 from atrous.report.runs import read
 from atrous.runs.record import RunRecord
@@ -74,7 +75,7 @@ def jobs(monkeypatch):
         record.release()
         return 0.123
 
-    monkeypatch.setattr(train, "run", run)
+    monkeypatch.setattr("atrous.api.run", run)
     return rates
 
 
@@ -484,7 +485,7 @@ def good_first(monkeypatch):
         record.release()
         return 0.9
 
-    monkeypatch.setattr(train, "run", partial(run, instead=train.run))
+    monkeypatch.setattr("atrous.api.run", partial(run, instead=fit.run))
     monkeypatch.setattr(launch, "launch", partial(run, instead=launch.launch))
 
 

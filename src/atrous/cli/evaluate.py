@@ -9,8 +9,8 @@ from typing import Any
 
 from atrous.cli.app import errors_as_messages
 from atrous.cli.settings import own_settings
+from atrous.config.checks import check_extra_metrics
 from atrous.config.compose import prepare
-from atrous.errors import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -71,9 +71,3 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         record.release()
         print(f"written to {out}")
     return result
-
-
-def check_extra_metrics(value: Any) -> None:
-    """Raises ConfigError where `extra_metrics` is neither true nor false."""
-    if not isinstance(value, bool):
-        raise ConfigError(f"extra_metrics={value} is impossible; give true or false.")

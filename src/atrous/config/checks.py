@@ -124,3 +124,9 @@ def _check_compile(settings: Any) -> None:
         )
     if settings.get("mode", "default") not in COMPILE_MODES:
         raise ConfigError(f"task.compile.mode={settings['mode']} is unknown; choose one of {', '.join(COMPILE_MODES)}.")
+
+
+def check_extra_metrics(value: Any) -> None:
+    """Raises ConfigError where `extra_metrics` is neither true nor false."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"extra_metrics={value} is impossible; give true or false.")
