@@ -172,7 +172,7 @@ def _class_table(report: Report) -> Table:
     if weighted:
         table.add_column("median-freq.\nweight", justify="right")
         table.add_column("ENet\nweight", justify="right")
-        weights = (report.reference.median_frequency_weights(), report.reference.enet_weights())
+        weights = report.reference.class_weights().values()
     for index, name in enumerate(report.class_info.names):
         row = []
         for figures in labelled.values():

@@ -10,10 +10,12 @@ from PIL import Image
 
 from atrous.data.audit.audit import audit
 from atrous.data.camvid import CamVid
+from atrous.data.class_counts import count_classes
 from atrous.data.folder import Folder
 from atrous.data.io.files import MaskReader
 from atrous.data.pairs import FilePairs
 from atrous.errors import ConfigError
+from atrous.losses.class_weights import named_weights
 from atrous.types import ClassInfo, RawSample
 
 SIZES = [(24, 32), (40, 24), (33, 41)]
@@ -121,20 +123,21 @@ def test_the_figures_are_those_of_the_files(tmp_path):
     np.testing.assert_array_equal(figures.pixels, count)
     assert figures.ignored == (everywhere == 255).sum() > 0
     np.testing.assert_array_equal(figures.images_with, [sum((mask == n).any() for mask in masks) for n in range(3)])
-
-    around = np.array([sum(mask.size for mask in masks if (mask == label).any()) for label in range(3)])
-    frequency = count / around
-    np.testing.assert_allclose(figures.median_frequency_weights(), np.median(frequency) / frequency, rtol=1e-12)
-    np.testing.assert_allclose(figures.enet_weights(), 1 / np.log(1.02 + count / count.sum()), rtol=1e-12)
+    assert figures.class_weights() == {
+        rule: named_weights(rule, counts_of(masks)) for rule in ("median_frequency", "enet")
+    }
 
 
-def test_median_frequency_counts_all_pixels_of_the_images_with_the_class():
-    # Class 0: 12 of 24 pixels in one image; class 1: 12 + 6 of 48 in both; class 2: never. Median of 1/2 and 3/8: 7/16.
+def counts_of(masks, classes=3):
+    return np.stack([np.bincount(mask[mask != 255].ravel(), minlength=classes) for mask in masks])
+
+
+def test_ignored_pixels_are_no_part_of_an_image_in_median_frequency():
+    # Class 0: 12 of 24 pixels in one image; class 1: 12 + 6 of 24 + 6 in both; class 2: never. Median of 0.5 and 0.6: 0.55.
     masks = [np.repeat([0, 1], 12).reshape(4, 6).astype(np.uint8), np.full((4, 6), 255, np.uint8)]
-    masks[1][0] = 1
+    masks[1][:3, :2] = 1
     (figures,) = audit({"train": InMemory(noise(2, size=(4, 6)), masks)}).splits.values()
-    np.testing.assert_allclose(figures.median_frequency_weights(), [7 / 8, 7 / 6, 1])
-    np.testing.assert_allclose(figures.enet_weights()[2], 1 / np.log(1.02))
+    assert figures.class_weights()["median_frequency"] == pytest.approx([0.55 / 0.5, 0.55 / 0.6, 0])
 
 
 @pytest.mark.parametrize(("classes", "ignore_index", "kind"), [(300, -1, "i4"), (300, 4000, "i4"), (9, 77, "u1")])
@@ -153,8 +156,8 @@ def test_settings_ready_to_paste(root):
     report = audit(camvid(root))
     figures = report.splits["train"]
     expected = {
-        "median-frequency weights": {"loss.class_weights": figures.median_frequency_weights()},
-        "ENet's weights": {"loss.class_weights": figures.enet_weights()},
+        "median-frequency weights": {"loss.class_weights": figures.class_weights()["median_frequency"]},
+        "ENet's weights": {"loss.class_weights": figures.class_weights()["enet"]},
         "its own mean and std": {"data.eval_transform.mean": figures.mean, "data.eval_transform.std": figures.std},
     }
     pasted = report.settings()
@@ -468,3 +471,7 @@ def test_the_real_camvid(camvid_root):
     # veraz00/Efficient_Uncertainty_Estimation_for_Semantic_Segmentation_in_Videos.
     np.testing.assert_allclose(train.mean, [0.41189489566336, 0.4251328133025, 0.4326707089857], atol=1e-6)
     assert set(map(tuple, train.sizes.tolist())) == {(360, 480)}
+    counts = count_classes(CamVid(root=camvid_root, split="train"), folder=None)
+    for rule, weights in train.class_weights().items():
+        assert weights == named_weights(rule, counts)
+    assert train.class_weights()["median_frequency"][-1] == pytest.approx(8.8193, abs=1e-4)

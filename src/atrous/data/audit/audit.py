@@ -47,8 +47,9 @@ class Report:
         figures = self.reference
         made: dict[str, str] = {}
         if figures.labelled and figures.pixels.any():
-            made["median-frequency weights"] = f"'loss.class_weights={_listed(figures.median_frequency_weights())}'"
-            made["ENet's weights"] = f"'loss.class_weights={_listed(figures.enet_weights())}'"
+            weights = figures.class_weights()
+            made["median-frequency weights"] = f"'loss.class_weights={_listed(weights['median_frequency'])}'"
+            made["ENet's weights"] = f"'loss.class_weights={_listed(weights['enet'])}'"
         if figures.read:
             mean, std = (_listed(values.tolist()) for values in (figures.mean, figures.std))
             made["its own mean and std"] = f"'data.eval_transform.mean={mean}' 'data.eval_transform.std={std}'"
@@ -71,10 +72,7 @@ class Report:
                 for finding in self.findings
             ],
             "splits": {name: split.as_json(self.class_info) for name, split in self.splits.items()},
-            "class_weights": {
-                "median_frequency": figures.median_frequency_weights(),
-                "enet": figures.enet_weights(),
-            },
+            "class_weights": figures.class_weights(),
             "settings": self.settings(),
         }
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from atrous.metrics.class_weights import enet, median_frequency
 from atrous.types import ClassInfo, RawSample
 
 SEVERAL, NONE = -1, -2  # in place of a mask's only class
@@ -76,7 +77,7 @@ class SplitFigures:
         self.pixels = np.zeros(count, np.int64)  # of each class
         self.ignored = 0  # pixels
         self.images_with = np.zeros(count, np.int64)  # images in which the class occurs
-        self.pixels_around = np.zeros(count, np.int64)  # pixels of those images
+        self._around = np.zeros(count, np.int64)  # labelled pixels of those images
         self._sizes = np.zeros((length, 2), np.int32)
         self._contents = np.zeros(length, np.uint64)
         self._looks = np.zeros(length, np.uint64)
@@ -104,7 +105,7 @@ class SplitFigures:
             self.pixels += classes
             self.ignored += ignored
             self.images_with[there] += 1
-            self.pixels_around[there] += total
+            self._around[there] += classes.sum()
 
     @property
     def read(self) -> int:
@@ -152,24 +153,12 @@ class SplitFigures:
         variance = self._squares / max(1, self._total) / 255**2 - self.mean**2
         return np.sqrt(np.maximum(variance, 0))
 
-    def median_frequency_weights(self) -> list[float]:
-        """One weight per class: the median class frequency over the class's own.
-
-        The frequency is the share of the class in the pixels of the images in which it occurs; Eigen, Fergus:
-        Predicting Depth, Surface Normals and Semantic Labels. ICCV 2015; used by SegNet, PAMI 2017. A class
-        that never occurs has weight 1.
-        """
-        there = self.images_with > 0
-        frequency = self.pixels[there] / self.pixels_around[there]
-        weights = np.ones(len(self.pixels))
-        if there.any():
-            weights[there] = np.median(frequency) / frequency
-        return [float(weight) for weight in weights]
-
-    def enet_weights(self) -> list[float]:
-        """One weight per class: 1 / ln(1.02 + its share of the labelled pixels); Paszke et al.: ENet, 2016."""
-        share = self.pixels / max(1, self.pixels.sum())
-        return [float(weight) for weight in 1 / np.log(1.02 + share)]
+    def class_weights(self) -> dict[str, list[float]]:
+        """The losses' weights "median_frequency" and "enet", one for each class; all 0 and equal without labels."""
+        return {
+            "median_frequency": median_frequency(self.pixels, self._around).tolist(),
+            "enet": enet(self.pixels).tolist(),
+        }
 
     def as_json(self, info: ClassInfo) -> dict[str, Any]:
         """The figures as plain containers."""
