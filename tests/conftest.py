@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from atrous.system.devices import cores  # imports no torch
+
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="atrous-cache-")  # what tests leave there is theirs alone
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks a registry at import otherwise
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # which would each take all cores, and wait for each other
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(workers))))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // int(workers))))
 
 
 @pytest.fixture(scope="session")

@@ -146,7 +146,7 @@ def _place(folder: Path) -> str:
     """How far a killed run was, from what it has left."""
     run = run_folder(folder)
     if list(run.rglob(".*.part")):
-        return f"while writing {next(run.rglob('.*.part')).name.removesuffix('.part')[1:]}"
+        return f"while writing {next(run.rglob('.*.part')).name[1:].rsplit('.', 2)[0]}"
     if (run / "confusion.npz").exists():
         return "while scoring"
     if not (run / "metrics.csv").exists():

@@ -43,7 +43,7 @@ def test_a_bad_file_on_the_way_to_memory():
 
 
 def test_more_than_the_memory(monkeypatch):
-    monkeypatch.setattr(cache.os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1}[name])
+    monkeypatch.setattr(cache, "memory", lambda: 4096)
     InMemory(Reads(20))  # 20 x 96 bytes of 4096
     dataset = Reads(22)
     with pytest.raises(ConfigError, match=r"would keep 22 images in 0.0 GiB, more than half.*Set data.cache=disk"):

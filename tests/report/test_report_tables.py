@@ -12,7 +12,7 @@ from report.study_folders import write_run
 from atrous.report.runs import find
 from atrous.report.study import study_of
 from atrous.report.tables import runs_csv, table_csv, table_md, table_tex
-from atrous.system.text import amount, duration, latex, markdown, plain
+from atrous.system.text import amount, duration, latex, markdown, one_line
 
 HOSTILE = r"a|b & 50% $x_1$ #{y} ~^\ `<script>`"
 
@@ -114,11 +114,11 @@ def test_latex_signs(text, expected):
 
 
 def test_plain_text_is_one_line_that_can_be_written():
-    assert plain("a\x00b\nc \x1b[31m") == r"a\x00b c \x1b[31m"
-    assert plain("\udcff").encode() == rb"\udcff"
-    assert plain("x" * 5000).startswith("x" * 1000 + " … ")
-    assert len(plain("x" * 5000)) == 2003
-    assert plain("left\u202eright") == r"left\u202eright"  # would turn the line's direction
+    assert one_line("a\x00b\nc \x1b[31m") == r"a\x00b c \x1b[31m"
+    assert one_line("\udcff").encode() == rb"\udcff"
+    assert one_line("x" * 5000).startswith("x" * 1000 + " … ")
+    assert len(one_line("x" * 5000)) == 2003
+    assert one_line("left\u202eright") == r"left\u202eright"  # would turn the line's direction
 
 
 def test_markdown_signs():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from atrous.errors import ConfigError
 from atrous.loggers.csv_logger import CSVLogger
+from atrous.system.files import whole_file
 from atrous.system.signals import Interrupted, Signals
 
 _DUE = 1  # a save for its time; larger numbers are signals
@@ -180,27 +180,12 @@ class LastCheckpoint(Checkpoint):
         self._saved_at = time.monotonic()
 
 
-class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint under another name in its folder, waits for the disk, and renames it.
-
-    So whatever carries a checkpoint's name is whole, after a power cut too. Lightning's own goes by the folder for
-    temporary files, which may be on another disk.
-    """
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints that are whole after a power cut too; Lightning's writer may cross disks and waits for none."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        with part.open("wb") as file:
+        with whole_file(path, sync=True) as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _histories(trainer: pl.Trainer) -> list[CSVLogger]:

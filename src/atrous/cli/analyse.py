@@ -201,6 +201,8 @@ def _draw(
     """The effective field beside DeepLabv3's figure 4 for the network's widest maps; whether there was anything to draw."""
     from matplotlib.figure import Figure
 
+    from atrous.system.files import save_figure
+
     if effective is None and not convs:
         return False
     figure = Figure(figsize=(11, 4.5), layout="constrained")
@@ -209,7 +211,7 @@ def _draw(
         _draw_field(next(parts), size, fields, effective)
     if convs:
         _draw_taps(next(parts), convs)
-    figure.savefig(path, dpi=120)
+    save_figure(path, figure)
     return True
 
 

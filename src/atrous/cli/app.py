@@ -49,7 +49,8 @@ def errors_as_messages() -> Iterator[None]:
         message = error_message(error)
         if message is None:
             raise
-        print(f"\nerror: {printable(message)}\n", file=sys.stderr)
+        message = printable(message, keep="\n")
+        print(f"\nerror: {message}\n", file=sys.stderr)
         sys.exit(1)
     finally:
         del os.environ["HYDRA_FULL_ERROR"]

@@ -86,8 +86,9 @@ def _splits(
     datamodule: SegmentationDataModule, asked: list[str] | None
 ) -> tuple[dict[str, SegmentationDataset], list[Any]]:
     """The splits to audit, and a finding for a test split that is not there."""
-    from atrous.data.audit.findings import Finding, printable
+    from atrous.data.audit.findings import Finding
     from atrous.data.datamodule import SPLITS
+    from atrous.system.text import printable
 
     if asked is not None:
         unknown = [split for split in asked if split not in SPLITS]
@@ -160,7 +161,7 @@ def _class_table(report: Report) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from atrous.data.audit.findings import printable
+    from atrous.system.text import printable
 
     table = Table()
     table.add_column("class")

@@ -26,7 +26,7 @@ from atrous.report.runs import find
 from atrous.report.study import Study, study_of
 from atrous.runs.record import command_line, now
 from atrous.system.files import to_json, write_text
-from atrous.system.text import plain, short
+from atrous.system.text import one_line, short
 
 SPLITS = ("train", "val", "test")
 
@@ -140,5 +140,5 @@ def _say(lab: Lab, out: Path, files: Sequence[str]) -> None:
     console = Console()
     console.print(table_md(lab), markup=False, highlight=False, soft_wrap=True)
     for line in lab.left_out:
-        console.print(Text(f"left out: {plain(line)}", "dim"), soft_wrap=True)
+        console.print(Text(f"left out: {one_line(line)}", "dim"), soft_wrap=True)
     console.print(Text(f"written to {out}: {', '.join(files)}"), soft_wrap=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import fnmatch
-import io
 import itertools
 import json
 import subprocess
@@ -85,7 +83,6 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Row]:
             console.print(f"[red]not measured[/] {row['model']}, {_point(row)}: {row['error']}", soft_wrap=True)
     if settings["out"] is not None:
         out = Path(settings["out"])
-        out.mkdir(parents=True, exist_ok=True)
         device = next((row["device"] for row in rows if row.get("device")), processor_name())
         content = {"command": command_line(), "created": now(), "device": device, **options, "rows": rows}
         write_text(out / "profile.json", to_json(content))
@@ -287,18 +284,18 @@ _COLUMNS = (
 
 def _csv(rows: list[Row]) -> str:
     """Seconds, images per second, bytes, joules per image."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({**row, "height": row["size"][0], "width": row["size"][1]})
-    return text.getvalue()
+    from atrous.system.text import csv_text
+
+    sized = [{**row, "height": row["size"][0], "width": row["size"][1]} for row in rows]
+    return csv_text(_COLUMNS, [[row.get(column) for column in _COLUMNS] for row in sized])
 
 
 def _draw(path: Path, rows: list[Row]) -> bool:
     """Score over latency, over MACs and over memory, a colour a run; whether any row has a score."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+
+    from atrous.system.files import save_figure
 
     scored = [row for row in rows if row["score"] is not None and not row["error"]]
     if not scored:
@@ -325,7 +322,7 @@ def _draw(path: Path, rows: list[Row]) -> bool:
         for point, marker in dict(markers).items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small")
-    figure.savefig(path, dpi=120)
+    save_figure(path, figure)
     return True
 
 

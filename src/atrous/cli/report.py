@@ -27,7 +27,7 @@ from atrous.runs.protocol import lines
 from atrous.runs.record import command_line, now
 from atrous.system.files import write_text
 from atrous.system.locks import is_held
-from atrous.system.text import plain, short
+from atrous.system.text import one_line, short
 
 USAGE = """\
 usage: atrous report RUNS... [out=report] [baseline=...] [resamples=10000] [seed=0] [wandb=PROJECT]
@@ -191,9 +191,9 @@ def _say(study: Study, out: Path) -> None:
         console.print(f"and {len(study.groups) - _SHOWN} more rows")
     for run in study.unfinished[:_SHOWN]:
         text = f"{run.status}: {short(run.folder.resolve())}: {run.error or 'no error is recorded'}"
-        console.print(Text(plain(text), "red"), soft_wrap=True)
+        console.print(Text(one_line(text), "red"), soft_wrap=True)
     for left in study.unread[:_SHOWN]:
-        console.print(Text(plain(f"unreadable: {left.folder}: {left.reason}"), "red"), soft_wrap=True)
+        console.print(Text(one_line(f"unreadable: {left.folder}: {left.reason}"), "red"), soft_wrap=True)
     for note in notes(study):
         console.print(Text(note, "dim"), soft_wrap=True)
     console.print(Text(f"written to {out}: report.html, table.md, table.tex, table.csv, runs.csv"), soft_wrap=True)

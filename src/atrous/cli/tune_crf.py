@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import sys
 from collections.abc import Sequence
@@ -49,6 +47,7 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Row]:
     from atrous.metrics.confusion import confusion_matrix
     from atrous.metrics.scores import summary
     from atrous.system.files import write_text
+    from atrous.system.text import csv_text
 
     counts = sorted(settings["iterations"])
     crfs = [
@@ -93,8 +92,8 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Row]:
     before = _scores(summary(plain.numpy()))
     show(console, rows, before, f"{settings['split']}: {len(chosen)} of {len(dataset)} images")
     out = Path(settings["out"])
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "tune_crf.csv", as_csv([{**dict.fromkeys((*KNOBS, "iterations"), 0), **before}, *rows]))
+    table = [{**dict.fromkeys((*KNOBS, "iterations"), 0), **before}, *rows]
+    write_text(out / "tune_crf.csv", csv_text(list(table[0]), [list(row.values()) for row in table]))
     print(f"written to {out / 'tune_crf.csv'}, its first row is without the CRF")
     if rows[0]["miou"] <= before["miou"]:
         print("no combination is better than the network alone; leave the CRF out, or try smaller weights")
@@ -141,14 +140,6 @@ def show(console: Console, rows: list[Row], before: Row, title: str) -> None:
     blank = [""] * len(KNOBS)
     table.add_row(*blank, "no CRF", f"{before['miou']:.4f}", f"{before['pixel_accuracy']:.4f}")
     console.print(table)
-
-
-def as_csv(rows: list[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def as_overrides(row: Row) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from atrous.errors import ConfigError
+from atrous.system.devices import memory
 from atrous.system.locks import locked
 from atrous.system.pool import in_threads
 from atrous.types import RawSample, SegmentationDataset
@@ -38,11 +39,11 @@ class InMemory:
         self.labelled: bool = getattr(dataset, "labelled", True)
         first = dataset[0]
         needed = len(dataset) * (first.image.nbytes + first.mask.nbytes)
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if needed > memory / 2:
+        total = memory()
+        if total is not None and needed > total / 2:
             raise ConfigError(
                 f"data.cache=ram would keep {len(dataset)} images in {needed / 2**30:.1f} GiB, more than half of this "
-                f"machine's {memory / 2**30:.1f} GiB. Set data.cache=disk or none."
+                f"machine's {total / 2**30:.1f} GiB. Set data.cache=disk or none."
             )
         self._samples = list(in_threads(dataset.__getitem__, range(len(dataset)), description="reading"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from atrous.data.io.files import Mask
 from atrous.errors import DataError
+from atrous.system.files import write_arrays
 from atrous.system.locks import locked
 from atrous.system.pool import in_processes
 from atrous.types import SegmentationDataset
@@ -42,7 +42,7 @@ def count_classes(dataset: SegmentationDataset, *, folder: str | Path | None) ->
         counts = _load(path, (len(dataset), dataset.class_info.num_classes))
         if counts is None:
             counts = _count(dataset)
-            _save(path, counts)
+            write_arrays(path, counts=counts)
     return counts
 
 
@@ -77,16 +77,3 @@ def _load(path: str, shape: tuple[int, int]) -> NDArray[np.int64] | None:
     except Exception:  # a damaged file raises whatever its bytes lead to
         return None
     return counts if counts.shape == shape and counts.dtype == np.int64 else None
-
-
-def _save(path: str, counts: NDArray[np.int64]) -> None:
-    """Writes to a temporary name and renames."""
-    temporary = f"{path}.{os.getpid()}"
-    try:
-        with open(temporary, "wb") as file:
-            np.savez_compressed(file, counts=counts)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

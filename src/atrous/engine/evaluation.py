@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from atrous.metrics.scores import Scores, iou, mean, per_class, pixel_accuracy, 
 from atrous.pages.images import save_image, side_by_side
 from atrous.runs.protocol import protocol
 from atrous.system.files import write_arrays, write_text
+from atrous.system.text import csv_text
 from atrous.tasks.semantic import SemanticScorer
 from atrous.types import ClassInfo
 
@@ -143,12 +142,11 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     )
     scores = evaluation.image_scores
     rows = zip(evaluation.names, *scores.values(), strict=True)
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["name", *scores])
-    for name, *values in sorted(rows, key=lambda row: (bool(np.isnan(row[1])), row[1])):
-        table.writerow([name, *("" if np.isnan(value) else f"{value:.6f}" for value in values)])
-    write_text(folder / "per_image.csv", text.getvalue())
+    table = [
+        [name, *("" if np.isnan(value) else f"{value:.6f}" for value in values)]
+        for name, *values in sorted(rows, key=lambda row: (bool(np.isnan(row[1])), row[1]))
+    ]
+    write_text(folder / "per_image.csv", csv_text(["name", *scores], table))
     if evaluation.extra is not None:
         from atrous.report.evaluation_plots import (  # matplotlib takes a second to import
             write_reliability,

@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 
-from atrous.callbacks.checkpoint import WholeFiles
+from atrous.callbacks.checkpoint import AtomicCheckpointIO
 from atrous.callbacks.last_validation import LastValidation
 from atrous.config.checks import needs_gpu
 from atrous.errors import ConfigError
@@ -60,7 +60,7 @@ def build_trainer(
             "Use trainer=cpu, or install a driver and a torch build that fit each other (see `nvidia-smi`)."
         )
     options = {**in_updates(options), "devices": device_count(options)}
-    plugins: list[Any] = [WholeFiles()]
+    plugins: list[Any] = [AtomicCheckpointIO()]
     several = options["devices"] * options["num_nodes"] > 1
     if options.pop("sync_batchnorm") and several:
         plugins.append(SyncBatchNorm(cpu=options["accelerator"] == "cpu" or not torch.cuda.is_available()))

@@ -20,6 +20,7 @@ from atrous.errors import ConfigError
 from atrous.export import runtime
 from atrous.export.check import Run
 from atrous.export.graph import PixelsToLabels, output_names
+from atrous.system.files import whole_file
 
 OPSETS = range(18, 24)
 LARGEST_ONNX = 2**31 - 1  # bytes; a message of protocol buffers can't be larger
@@ -87,18 +88,15 @@ def with_description(model: Any, description: dict[str, Any]) -> bytes:
 
 
 def write_onnx(model: Any, path: Path, description: dict[str, Any]) -> None:
-    """Writes the model with its description, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(with_description(model, description))
-    temporary.replace(path)
+    """Writes the model with its description."""
+    with whole_file(path) as file:
+        file.write(with_description(model, description))
 
 
 def write_program(program: ExportedProgram, path: Path, description: dict[str, Any]) -> None:
-    """Writes the program with its description, whole or not at all."""
-    temporary = path.with_name(f".partial-{path.name}")
-    with quiet():
-        torch.export.save(program, temporary, extra_files={EXTRA_FILE: json.dumps(description)})
-    temporary.replace(path)
+    """Writes the program with its description."""
+    with whole_file(path) as file, quiet():
+        torch.export.save(program, file, extra_files={EXTRA_FILE: json.dumps(description)})
 
 
 def write_script(folder: Path) -> Path:

@@ -31,7 +31,7 @@ from atrous.layers.twin import meta_twin
 from atrous.metrics.scores import mean
 from atrous.models.deeplabv2 import DeepLabV2
 from atrous.runs.protocol import weights_of
-from atrous.system.devices import processor_name
+from atrous.system.devices import load_average, processor_name
 
 CONTEXT = ("field_a", "field_b")  # of `scenes`: alike but for their marker
 Size = tuple[int, int]
@@ -204,13 +204,13 @@ def latency(
     try:
         nets = [build_model(config).to(device).eval() for config in configs]
         image = torch.randn(1, 3, *size, device=device)
-        load = [os.getloadavg()[0]]
+        load = [load_average()]
         wall, cpu = (torch.zeros(rounds, len(nets), dtype=torch.float64) for _ in range(2))
         for number in range(-warm_up, rounds):
             for index, seconds in enumerate(_calls(nets, image)):
                 if number >= 0:
                     wall[number, index], cpu[number, index] = seconds
-        load.append(os.getloadavg()[0])
+        load.append(load_average())
         name = torch.cuda.get_device_name() if on_gpu else f"{processor_name()}, {torch.get_num_threads()} threads"
     finally:
         torch.set_num_threads(before)

@@ -17,7 +17,7 @@ from atrous.report.settings import ABSENT
 from atrous.report.study import Group, Study
 from atrous.runs.protocol import lines
 from atrous.system.devices import processor_name
-from atrous.system.text import plain, short
+from atrous.system.text import one_line, short
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class Plan:
 
     def _value(self, task: _Task, *, step: int = 1) -> Any:
         """What the store has, else what is measured; None where the run's files or its network don't allow it."""
-        self._bar.update(self._job, description=plain(task.label, 60))
+        self._bar.update(self._job, description=one_line(task.label, 60))
         value = self.store.get(task.key)
         if value is None:
             try:

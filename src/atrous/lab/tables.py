@@ -6,8 +6,7 @@ import math
 from typing import Any
 
 from atrous.lab.data import SIZES, Lab, Spread, Variant
-from atrous.report.tables import csv_text, in_full
-from atrous.system.text import amount, markdown, number, score
+from atrous.system.text import amount, csv_text, in_full, markdown, number, score
 
 _MIB = 2.0**20
 

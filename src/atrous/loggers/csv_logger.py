@@ -12,6 +12,8 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
+from atrous.system.files import write_text
+
 
 class CSVLogger(Logger):
     """Writes a row per call to `folder`/metrics.csv; a row is with the system when `log_metrics` returns.
@@ -76,13 +78,7 @@ class CSVLogger(Logger):
             return list(csv.DictReader(file))
 
     def _rewrite(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Under another name first: a process that ends halfway leaves the file as it was."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_name(f".{self._path.name}.part")
-        part.write_text(
-            self._text([dict(zip(self._columns, self._columns, strict=True)), *rows]), encoding="utf-8", newline=""
-        )
-        part.replace(self._path)
+        write_text(self._path, self._text([dict(zip(self._columns, self._columns, strict=True)), *rows]))
 
     def _text(self, rows: Iterable[dict[str, Any]]) -> str:
         text = io.StringIO(newline="")

@@ -18,11 +18,11 @@ from atrous.pages.contact_sheet import (
     contact_sheet,
     hatched,
     hatched_swatch,
-    printable,
     shortened,
     thumbnail,
 )
 from atrous.pages.images import Pixels, colour, overlay
+from atrous.system.text import printable
 from atrous.types import ClassInfo
 
 _SHEET_WIDTH = 1900  # pixels

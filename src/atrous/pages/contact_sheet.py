@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from atrous.pages.images import Pixels
+from atrous.system.text import printable
 
 Swatch = tuple[int, int, int] | Pixels  # a colour, or a picture of SWATCH x SWATCH pixels
 SWATCH = 16
@@ -122,11 +123,6 @@ def hatched(picture: Pixels, where: NDArray[np.bool_]) -> Pixels:
 def hatched_swatch() -> Pixels:
     """`hatched` as a legend's swatch."""
     return hatched(np.full((SWATCH, SWATCH, 3), 128, np.uint8), np.ones((SWATCH, SWATCH), bool))
-
-
-def printable(text: str) -> str:
-    """One line of text: what can't be printed (control characters, bytes that are no text) becomes `?`."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def shortened(text: str, width: int, size: int = _TEXT_SIZE) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from atrous.system.files import whole_file
 from atrous.types import ClassInfo
 
 Pixels = NDArray[np.uint8]
@@ -52,10 +53,10 @@ class LabelWriter:
 
     def __init__(self, path: Path, size: tuple[int, int], dtype: np.dtype[Any]) -> None:
         self._path, self._height, self._dtype = path, size[0], dtype
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
         self._stream = zlib.compressobj()
         self._rows = 0
-        self._file = self._temporary.open("wb")
+        self._whole = ExitStack()
+        self._file = self._whole.enter_context(whole_file(path))
         self._file.write(b"\x89PNG\r\n\x1a\n")
         self._chunk(b"IHDR", struct.pack(">II5B", size[1], size[0], 8 * dtype.itemsize, 0, 0, 0, 0))
 
@@ -70,18 +71,14 @@ class LabelWriter:
     def __enter__(self) -> LabelWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
+    def __exit__(self, *error: Any) -> None:
+        with self._whole:
+            if error[1] is not None:
+                raise error[1]
+            if self._rows != self._height:
+                raise ValueError(f"{self._rows} rows were written to {self._path}, which has {self._height}")
             self._chunk(b"IDAT", self._stream.flush())
             self._chunk(b"IEND", b"")
-        self._file.close()
-        if kind is not None:
-            self._temporary.unlink()
-            return
-        if self._rows != self._height:
-            self._temporary.unlink()
-            raise ValueError(f"{self._rows} rows were written to {self._path}, which has {self._height}")
-        self._temporary.replace(self._path)
 
     def _chunk(self, name: bytes, data: bytes) -> None:
         if data or name != b"IDAT":
@@ -90,7 +87,6 @@ class LabelWriter:
 
 
 def save_image(path: Path, picture: NDArray[Any]) -> None:
-    """Writes a PNG to a temporary name and renames it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray(picture).save(temporary, format="png")
-    temporary.replace(path)
+    """Writes a PNG."""
+    with whole_file(path) as file:
+        Image.fromarray(picture).save(file, format="png")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from atrous.system.files import save_figure
 
 GREY, BLUE, ORANGE = "#999999", "#2a6fb0", "#d9772b"
 
@@ -48,10 +49,8 @@ def write_reliability(path: Path, calibration: dict[str, Any]) -> None:
 
 
 def _finish(figure: Figure, axes: Any, path: Path, *, legend: str) -> None:
-    """Adds the legend and writes the PNG to a temporary name that is then renamed."""
+    """Adds the legend and writes the PNG."""
     axes.legend(frameon=False, loc=legend)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    figure.savefig(temporary, format="png")
-    temporary.replace(path)
+    save_figure(path, figure)

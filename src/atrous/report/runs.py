@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from atrous.system.text import number, plain
+from atrous.system.text import number, one_line
 
 _MOST_VALUES = 20_000  # of one config; aliases can make a small yaml grow without end
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's: a tenth of the time
@@ -58,14 +58,14 @@ class Run:
 
     @property
     def command(self) -> str:
-        return plain(self.result.get("command", ""), longest=20_000)
+        return one_line(self.result.get("command", ""), longest=20_000)
 
     @property
     def error(self) -> str:
         """Why it did not finish, where it says so: the message, the signal that stopped it, or that its search gave it up."""
         if self.status == "pruned":
             return f"given up by its search at a val/miou of {number(self.result.get('val_miou')):.4f}"
-        return plain(self.result.get("error") or self.result.get("signal") or "")
+        return one_line(self.result.get("error") or self.result.get("signal") or "")
 
     @property
     def commit(self) -> str:
@@ -73,7 +73,7 @@ class Run:
         git = self.part("provenance").get("git")
         if not isinstance(git, dict) or not git.get("commit"):
             return ""
-        return f"{plain(git['commit'])[:7]}{'+' * bool(git.get('dirty'))}"
+        return f"{one_line(git['commit'])[:7]}{'+' * bool(git.get('dirty'))}"
 
     def cost(self, key: str) -> float:
         """parameters, macs, train_seconds or peak_memory_bytes; NaN where it was not measured."""
@@ -139,14 +139,14 @@ def read(folder: Path) -> Run | Unread:
         config = _config((folder / "config.yaml").read_text(encoding="utf-8"))
         if not isinstance(result, dict) or not isinstance(config, dict):
             return Unread(folder, f"{'config.yaml' if isinstance(result, dict) else 'result.json'} is no mapping")
-        status = plain(result.get("status", "no status"), 40)
+        status = one_line(result.get("status", "no status"), 40)
         run = Run(folder, status, flat(config), result)
         return _with_classes(run) if run.finished else run
     except FileNotFoundError as error:
         return Unread(folder, f"no {Path(error.filename).name}")
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         name = "result.json" if result is None else "config.yaml" if config is None else "the run"
-        return Unread(folder, f"{name} can't be read: {plain(error, 300)}")
+        return Unread(folder, f"{name} can't be read: {one_line(error, 300)}")
 
 
 def _config(text: str) -> Any:
@@ -196,7 +196,7 @@ def _with_classes(run: Run) -> Run | Unread:
     names, iou = (run.part("per_class").get(key) for key in ("names", "iou"))
     if not isinstance(names, list) or not isinstance(iou, list) or len(names) != len(iou):
         return Unread(run.folder, "result.json says finished and its per_class holds no IoU for each name")
-    classes = tuple(plain(name, 80) for name in names)
+    classes = tuple(one_line(name, 80) for name in names)
     return Run(run.folder, run.status, run.config, run.result, classes, np.array([number(value) for value in iou]))
 
 

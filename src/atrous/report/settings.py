@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atrous.report.runs import Run
-from atrous.system.text import plain, setting
+from atrous.system.text import one_line, setting
 
 ABSENT = "–"  # the value of a key that a run's config has not
 
@@ -83,7 +83,7 @@ def settings_of(runs: Sequence[Run], ignored: Sequence[tuple[str, ...]]) -> Sett
     columns = [Column(key, name) for key, name in zip(chosen, names, strict=True)]
     firsts = {group: index for index, group in reversed(list(enumerate(same)))}
     rows = list(zip(*chosen.values(), strict=True)) or [()] * len(runs)
-    shown = [tuple(plain(text, 200) for text in rows[firsts[group]]) for group in same]
+    shown = [tuple(one_line(text, 200) for text in rows[firsts[group]]) for group in same]
     return Settings(columns, shown, same, implied)
 
 
@@ -150,4 +150,4 @@ def _short(keys: Sequence[str]) -> list[str]:
         ends = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
         others = [other for other in keys if other != key]
         names.append(next((end for end in ends if not any(f".{other}".endswith(f".{end}") for other in others)), key))
-    return [plain(name, 80) for name in names]
+    return [one_line(name, 80) for name in names]

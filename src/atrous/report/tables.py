@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from atrous.report.study import Group, Study
-from atrous.system.text import amount, duration, latex, markdown, number, plain, score
+from atrous.system.text import amount, csv_text, duration, in_full, latex, markdown, number, score
 
 _SCORES = ("miou", "dice", "pixel_accuracy", "class_accuracy", "fwiou")
 _COSTS = ("parameters", "macs", "train_seconds", "peak_memory_bytes")
@@ -110,16 +107,3 @@ def _table(study: Study) -> tuple[list[str], list[list[str]]]:
         row += [amount(group.cost("parameters")), amount(group.cost("macs")), duration(group.cost("train_seconds"))]
         rows.append(row)
     return head, rows
-
-
-def csv_text(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Cells as they are, but each in one line that UTF-8 can hold."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([[plain(cell, 20_000) for cell in row] for row in (head, *rows)])
-    return text.getvalue()
-
-
-def in_full(value: float) -> str:
-    """A number in full; empty for NaN."""
-    return "" if math.isnan(value) else f"{value:.10g}"

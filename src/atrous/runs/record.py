@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from atrous.config.fingerprint import fingerprint
-from atrous.system.devices import processor_name
+from atrous.system.devices import cores, processor_name
 from atrous.system.files import to_json, write_text
 from atrous.system.locks import hold
 
@@ -105,7 +105,7 @@ def provenance(config: dict[str, Any]) -> dict[str, Any]:
         "hardware": {
             "machine": platform.machine(),
             "processor": processor_name(),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": cores(),
         },
         "seed": config["seed"],
     }

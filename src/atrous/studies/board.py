@@ -111,7 +111,7 @@ class Board:
 
     def _say(self, job: int, what: str, style: str = "") -> None:
         name = f"{time.strftime('%H:%M:%S')} {self._histories[job].folder.name}"
-        self.console.print(Text(printable(f"{name}: {what}"), style), soft_wrap=True)
+        self.console.print(Text(printable(f"{name}: {what}", keep="\n"), style), soft_wrap=True)
 
 
 class Tail:

@@ -7,7 +7,6 @@ such as loader workers that are counted by them, then gets the right answer, in 
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from atrous.errors import ConfigError
 from atrous.studies.board import Board
 from atrous.studies.local_process import Process, Share, starter, visible_gpus
+from atrous.system.devices import core_numbers
 from atrous.system.signals import Interrupted, Signals
 
 CORES = 2  # of a job, where the user does not say: one trains, one loads
@@ -61,7 +61,7 @@ def run_jobs(
     devices = [_devices(trainer) for trainer in trainers]
     starting = starter()
     gpus = () if all(trainer.get("accelerator") == "cpu" for trainer in trainers) else visible_gpus(starting)
-    cores = sorted(os.sched_getaffinity(0))
+    cores = core_numbers()
     jobs = how_many(jobs, devices=devices, cores=len(cores), gpus=len(gpus))
     shares = deal(jobs, devices=devices, cores=cores, gpus=gpus)
     common = {"context": context, "task": task, "base": version.getbase()}

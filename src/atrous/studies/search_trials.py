@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from rich.table import Column, Table
 from atrous.studies.study import Job, outcome
 from atrous.studies.trials import TRIALS, scores_of
 from atrous.system.files import write_text
-from atrous.system.text import short
+from atrous.system.text import csv_text, short
 
 ENDED = ("finished", "pruned")
 
@@ -48,15 +46,14 @@ def write_trials(trials: Sequence[Trial], folder: Path) -> None:
     """trials.csv: a row for each trial."""
     if not trials:
         return
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", *trials[0].values, "miou", "outcome", "updates", "folder"])
+    rows = []
     for number, trial in enumerate(trials, 1):
-        updates = trial.job.result().get("steps", "")
-        writer.writerow(
-            [number, *trial.values.values(), trial.score, outcome(trial.job), updates, trial.job.folder.name]
+        job = trial.job
+        rows.append(
+            [number, *trial.values.values(), trial.score, outcome(job), job.result().get("steps"), job.folder.name]
         )
-    write_text(folder / TRIALS, text.getvalue())
+    head = ["trial", *trials[0].values, "miou", "outcome", "updates", "folder"]
+    write_text(folder / TRIALS, csv_text(head, rows))
 
 
 def table(trials: Sequence[Trial]) -> Table:

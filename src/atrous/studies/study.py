@@ -151,7 +151,7 @@ def job_of_study(config: dict[str, Any], folder: Path) -> Iterator[dict[str, Any
         yield config
     except Exception as error:
         why = error_message(error)
-        logging.getLogger(__name__).error("%s", printable(_told(error)), exc_info=None if why else error)
+        logging.getLogger(__name__).error("%s", printable(_told(error), keep="\n"), exc_info=None if why else error)
         if is_main_process() and not (folder / "result.json").exists():  # failed before its record was there
             record = RunRecord(folder, config)
             record.update(status="failed", error=_told(error), ended=now())

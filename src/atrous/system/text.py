@@ -1,36 +1,43 @@
-"""Text of unknown origin (file names, settings, class names, errors) made fit for HTML, Markdown and LaTeX."""
+"""Text of unknown origin (file names, settings, class names, errors) made fit for terminals, HTML, Markdown, LaTeX, CSV."""
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import json
 import math
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 
-def plain(text: object, longest: int = 2000) -> str:
-    """One line that UTF-8 can hold: control characters and undecodable bytes escaped, the middle left out of a long one."""
-    line = " ".join(str(text).split())
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+def printable(text: object, keep: str = "") -> str:
+    """Escapes control characters and undecodable bytes, but for those in `keep`: a file's name can't steer the terminal."""
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def one_line(text: object, longest: int = 2000) -> str:
+    """`printable` text with single spaces in place of white space, the middle left out of a long one."""
+    line = printable(" ".join(str(text).split()))
     half = longest // 2
     return line if len(line) <= longest else f"{line[:half]} … {line[-half:]}"
 
 
 def escape(text: object, longest: int = 2000) -> str:
-    """`plain` text for HTML, inside elements and quoted attributes."""
-    return html.escape(plain(text, longest))
+    """`one_line` for HTML, inside elements and quoted attributes."""
+    return html.escape(one_line(text, longest))
 
 
 def markdown(text: object) -> str:
-    """`plain` text for a cell of a Markdown table."""
-    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", html.escape(plain(text), quote=False))
+    """`one_line` for a cell of a Markdown table."""
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", html.escape(one_line(text), quote=False))
 
 
 def latex(text: object) -> str:
-    """`plain` text for a cell of a LaTeX table. What pdfLaTeX has no sign for by default becomes a question mark."""
-    line = "".join(_LATEX.get(c, c if c.isascii() or c in _LATIN else "?") for c in plain(text))
+    """`one_line` for a cell of a LaTeX table. What pdfLaTeX has no sign for by default becomes a question mark."""
+    line = "".join(_LATEX.get(c, c if c.isascii() or c in _LATIN else "?") for c in one_line(text))
     return re.sub("-(?=-)", "-{}", line)  # no dashes out of two hyphens
 
 
@@ -92,11 +99,19 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
 
 
-def printable(text: str) -> str:
-    """Control characters made visible, so that a name out of a stranger's file can't steer the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-
-
 def short(path: Path) -> Path:
     """Relative to the current folder where it lies below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def csv_text(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A CSV file: `printable` cells in one line each; None is an empty one."""
+    text = io.StringIO()
+    for row in (head, *rows):
+        csv.writer(text, lineterminator="\n").writerow(["" if cell is None else printable(cell) for cell in row])
+    return text.getvalue()
+
+
+def in_full(value: float) -> str:
+    """A number in full; empty for NaN."""
+    return "" if math.isnan(value) else f"{value:.10g}"

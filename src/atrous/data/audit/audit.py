@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from atrous.data.audit import duplicates
-from atrous.data.audit.findings import KINDS, Failures, Finding, examples, printable
+from atrous.data.audit.findings import KINDS, Failures, Finding, examples
 from atrous.data.audit.samples import NONE, SEVERAL, Noted, SplitFigures, note
 from atrous.data.quick_check import nothing_but_one_class
 from atrous.errors import AtrousError, ConfigError
 from atrous.system.pool import in_processes
+from atrous.system.text import printable
 from atrous.types import ClassInfo, SegmentationDataset
 
 

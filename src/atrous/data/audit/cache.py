@@ -16,6 +16,7 @@ from pathlib import Path
 from atrous.data.audit.audit import Report
 from atrous.data.quick_check import check
 from atrous.errors import DataError
+from atrous.system.files import write_text
 from atrous.types import SegmentationDataset
 
 _VERSION = 1  # of the files below; raise it when an audit finds more, so that older ones count no longer
@@ -108,13 +109,8 @@ def _recall(folder: str | Path, key: str) -> list[str] | None:
 
 
 def _remember(folder: str | Path, key: str, errors: list[str]) -> None:
-    path = _path(folder, key)
-    temporary = f"{path}.{os.getpid()}"
     with contextlib.suppress(OSError):  # nothing is lost but the time of the next check
-        os.makedirs(folder, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump({"version": _VERSION, "errors": errors}, file)
-        os.replace(temporary, path)
+        write_text(_path(folder, key), json.dumps({"version": _VERSION, "errors": errors}))
 
 
 def _path(folder: str | Path, key: str) -> str:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from atrous.data.io.files import read_mask, some
 from atrous.errors import DataError
+from atrous.system.text import printable
 from atrous.types import ClassInfo, SegmentationDataset
 
 Severity = Literal["error", "warning"]
@@ -56,11 +57,6 @@ class Finding:
     text: str
     count: int
     examples: tuple[str, ...] = ()
-
-
-def printable(text: object) -> str:
-    """The text with control characters and undecodable bytes of file names escaped, safe for a terminal and UTF-8."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def examples(names: Iterable[object]) -> tuple[str, ...]:
