@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from atrous.config.compose import prepare, resolved
+from atrous.config.upgrade import upgraded
 from atrous.engine.fit import run
 
 
@@ -15,7 +16,7 @@ def main() -> None:
     prepare()
     folder = Path(sys.argv[1])
     config = OmegaConf.load(folder / "config.yaml")
-    run(resolved(config), folder)  # type: ignore[arg-type]
+    run(upgraded(resolved(config)), folder)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

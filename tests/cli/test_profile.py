@@ -16,9 +16,9 @@ OPTIONS = {"warm_up": 0, "repeats": 2, "threads": None, "accelerator": "cpu"}
 
 @pytest.fixture
 def config():
-    from atrous.config.compose import composed
+    from atrous.config.compose import compose_groups
 
-    return composed(["model=deeplabv3", "model.multi_grid=[1,1]", *SMALL])["model"]
+    return compose_groups(["model=deeplabv3", "model.multi_grid=[1,1]", *SMALL])["model"]
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from report.study_folders import write_run
 
 from atrous.cli import report
+from atrous.config.command_line import command_line
 from atrous.config.compose import CONF_DIR, prepare
 from atrous.errors import ConfigError, DataError
-from atrous.runs.record import command_line
 
 FILES = {"report.html", "table.md", "table.tex", "table.csv", "runs.csv"}
 

@@ -277,7 +277,7 @@ def test_the_trainer_calls_nothing_else(tmp_path):
     assert "os.makedirs" in message
     assert "in trainer" in message
     several = {**trainer, "profiler": None, "strategy": {"_target_": "lightning.pytorch.strategies.DDPStrategy"}}
-    assert own_config(config(trainer=several))["trainer"] == several
+    assert several.items() <= own_config(config(trainer=several))["trainer"].items()
 
 
 # What a config may hold

@@ -15,7 +15,7 @@ from fixtures import write_camvid
 from torch.nn import functional as F
 
 from atrous.cli import lab, profile, train
-from atrous.config.compose import composed
+from atrous.config.compose import compose_groups
 from atrous.data.scenes.scenes import Scenes
 from atrous.engine.build import build_model
 from atrous.lab import measure as lab_measure
@@ -227,7 +227,7 @@ def test_what_does_not_apply_is_left_out_and_said(tiny, study, tmp_path):
 def test_the_branches_of_deeplabv2():
     for scales in ("[1]", "[1,0.5]"):
         small = ["model.encoder.name=test_resnet", f"model.scales={scales}", "model.dilations=[2,3]"]
-        seen = lab_measure.sees(build_model(composed(["model=deeplabv2", *small])), [(64, 96), (32, 32)])
+        seen = lab_measure.sees(build_model(compose_groups(["model=deeplabv2", *small])), [(64, 96), (32, 32)])
         assert [found["map"] for found in seen["maps"]] == [(8, 12), (4, 4)]
         first, second = seen["maps"][0]["rates"]
         assert (first["rate"], second["rate"]) == (2, 3)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from atrous.cli.app import errors_as_messages
 from atrous.cli.settings import own_settings
-from atrous.config.compose import composed, prepare
+from atrous.config.compose import compose_groups, prepare
 from atrous.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     from atrous.analysis.effective_field import SHARE, effective_field
     from atrous.analysis.receptive_field import receptive_fields
     from atrous.analysis.valid_taps import atrous_convs, wide_rates
-    from atrous.runs.record import command_line, now
+    from atrous.config.command_line import command_line
+    from atrous.runs.record import now
     from atrous.system.files import to_json, write_text
 
     _check(settings)
@@ -106,7 +107,7 @@ def _network(settings: dict[str, Any], overrides: list[str]) -> tuple[nn.Module,
     from atrous.engine.checkpoint import restore
 
     if settings["ckpt"] is None:
-        config = composed(overrides)
+        config = compose_groups(overrides)
         torch.manual_seed(settings["seed"])
         model = build_model(config)
     else:

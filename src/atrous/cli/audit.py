@@ -50,11 +50,12 @@ def run(config: dict[str, Any], *, data: str) -> Report:
     import numpy as np
     from rich.console import Console
 
+    from atrous.config.command_line import command_line
     from atrous.data.audit.audit import audit
     from atrous.data.audit.cache import key_of, remember
     from atrous.engine.build import build_datamodule
     from atrous.pages.images import save_image
-    from atrous.runs.record import command_line, now
+    from atrous.runs.record import now
     from atrous.system.files import to_json, write_text
 
     samples = config["samples"]

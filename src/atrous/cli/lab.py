@@ -13,6 +13,7 @@ from rich.text import Text
 
 from atrous.cli.app import errors_as_messages
 from atrous.cli.settings import own_settings
+from atrous.config.command_line import command_line
 from atrous.config.compose import prepare
 from atrous.config.fingerprint import NOT_COUNTED
 from atrous.errors import ConfigError, DataError
@@ -24,7 +25,7 @@ from atrous.lab.tables import runs_csv, table_csv, table_md
 from atrous.metrics.bootstrap import Difference
 from atrous.report.runs import find
 from atrous.report.study import Study, study_of
-from atrous.runs.record import command_line, now
+from atrous.runs.record import now
 from atrous.system.files import to_json, write_text
 from atrous.system.text import one_line, short
 

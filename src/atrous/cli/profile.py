@@ -53,7 +53,8 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Row]:
     from rich.console import Console
     from rich.progress import Progress
 
-    from atrous.runs.record import command_line, now
+    from atrous.config.command_line import command_line
+    from atrous.runs.record import now
     from atrous.system.devices import processor_name
     from atrous.system.files import to_json, write_text
 
@@ -131,7 +132,7 @@ def _check(settings: dict[str, Any]) -> None:
 
 def _models(asked: str | list[str] | None, overrides: list[str]) -> Iterator[Subject]:
     """The networks of `models`: each entry a name or glob of conf/model and settings of its own behind it."""
-    from atrous.config.compose import composed
+    from atrous.config.compose import compose_groups
 
     known = sorted(path.stem for path in (CONF_DIR / "model").glob("*.yaml"))
     for entry in [asked] if isinstance(asked, str) else asked or []:
@@ -140,7 +141,7 @@ def _models(asked: str | list[str] | None, overrides: list[str]) -> Iterator[Sub
         if not names:
             raise ConfigError(f"models={pattern} is none of conf/model; there are {', '.join(known)}.")
         for name in names:
-            model = composed([f"model={name}", *overrides, *own])["model"]
+            model = compose_groups([f"model={name}", *overrides, *own])["model"]
             yield Subject(" ".join([name, *(override.removeprefix("model.") for override in own)]), model)
 
 
@@ -199,10 +200,11 @@ _MARK = "row: "
 def measure_points(given: dict[str, Any]) -> Iterator[Row]:
     """Builds a network and measures it at each point; what fails at one is told in its row."""
     import torch
-    from hydra.utils import get_object, instantiate
+    from hydra.utils import get_object
 
     from atrous.analysis.cost import macs
     from atrous.analysis.measure import measure, resident
+    from atrous.config.compose import instantiate
     from atrous.config.trust import targets
     from atrous.models.adapter import adapt
     from atrous.system.devices import processor_name
@@ -216,7 +218,7 @@ def measure_points(given: dict[str, Any]) -> Iterator[Row]:
         get_object(target)  # imported here, so that no library counts as the network's memory
     held = resident()
     torch.manual_seed(0)
-    model = adapt(instantiate(given["model"], _convert_="all"))
+    model = adapt(instantiate(given["model"]))
     if on_gpu:
         model = model.cuda()
     about: Row = {

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atrous.cli.app import errors_as_messages
+from atrous.config.command_line import command_line
 from atrous.config.fingerprint import NOT_COUNTED
 from atrous.errors import ConfigError, DataError
 from atrous.metrics.bootstrap import Difference
@@ -24,7 +25,7 @@ from atrous.report.tables import runs_csv, spread, table_csv, table_md, table_te
 from atrous.runs import compare
 from atrous.runs.compare import OPTIONS, Scored, check_comparable, load
 from atrous.runs.protocol import lines
-from atrous.runs.record import command_line, now
+from atrous.runs.record import now
 from atrous.system.files import write_text
 from atrous.system.locks import is_held
 from atrous.system.text import one_line, short

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from atrous.config.compose import CONF_DIR, resolved
+from atrous.config.compose import CONF_DIR, compose, resolved
 
 
 def own_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -23,9 +22,7 @@ def own_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], lis
         sys.exit(0)
     keys = set(OmegaConf.load(yaml))
     own = [argument for argument in argv if _key(argument) in keys]
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        settings = resolved(compose(command, overrides=own))
-    return settings, [argument for argument in argv if argument not in own]
+    return resolved(compose(command, own)), [argument for argument in argv if argument not in own]
 
 
 def _key(argument: str) -> str:

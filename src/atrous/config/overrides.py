@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from atrous.config.compose import CONF_DIR, resolved
+from atrous.config.compose import CONF_DIR, compose, resolved
 from atrous.config.trust import own_config
 from atrous.errors import ConfigError
 
@@ -29,11 +28,10 @@ def with_overrides(config: dict[str, Any], overrides: list[str]) -> dict[str, An
     for override in parsed:
         key, value = override.key_or_group, override.value()
         if isinstance(value, str) and "." not in key and (CONF_DIR / key).is_dir():
-            with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-                lines = [str(other.input_line) for other in parsed if other.key_or_group == key]
-                group = compose("train", overrides=lines)  # with inference=multiscale, inference@inference.base=slide
-            with open_dict(cfg):
-                cfg[key] = _resolve_group(group, key)
+            # With inference=multiscale comes inference@inference.base=slide.
+            group = compose("train", [str(other.input_line) for other in parsed if other.key_or_group == key])
+            with open_dict(cfg):  # other groups may contain interpolations that only resolve inside a run
+                cfg[key] = OmegaConf.to_container(group[key], resolve=True)
             continue
         if OmegaConf.select(cfg, key, throw_on_missing=False, default=_ABSENT) is _ABSENT:
             parent = OmegaConf.select(cfg, key.rpartition(".")[0]) if "." in key else cfg
@@ -44,8 +42,3 @@ def with_overrides(config: dict[str, Any], overrides: list[str]) -> dict[str, An
 
 
 _ABSENT = object()
-
-
-def _resolve_group(composed: DictConfig, key: str) -> Any:
-    """One group of a composed config as plain values; the rest of it may need a run, which there is none of."""
-    return OmegaConf.to_container(composed[key], resolve=True)

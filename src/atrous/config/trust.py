@@ -16,6 +16,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from atrous.config.compose import CONF_DIR
+from atrous.config.upgrade import upgraded
 from atrous.errors import CheckpointError
 from atrous.types import ClassInfo
 
@@ -135,6 +136,8 @@ def own_config(config: Any, source: str = "the checkpoint's config") -> dict[str
         CheckpointError: If it is no resolved config of a run, or asks for more than `check_plain` allows.
     """
     check_plain(config, source)
+    if isinstance(config, dict):
+        config = upgraded(config)
     for part in ("model", "data", "trainer", "task"):
         if not isinstance(config, dict) or not isinstance(config.get(part), dict):
             raise CheckpointError(

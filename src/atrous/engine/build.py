@@ -6,16 +6,15 @@ import logging
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 from torch import nn
 
 from atrous.analysis.valid_taps import wide_rates
+from atrous.config.compose import instantiate
 from atrous.data.class_counts import count_classes
 from atrous.data.datamodule import SegmentationDataModule
 from atrous.inference.mode import Mode
-from atrous.inference.whole import Whole
 from atrous.loggers.wandb import wandb_login
 from atrous.losses.class_weights import with_named_weights
 from atrous.models.adapter import adapt
@@ -26,20 +25,18 @@ from atrous.types import ClassInfo
 
 
 def build_datamodule(config: dict[str, Any]) -> SegmentationDataModule:
-    datamodule: SegmentationDataModule = instantiate(config["data"], _convert_="all")
+    datamodule: SegmentationDataModule = instantiate(config["data"])
     return datamodule
 
 
 def build_model(config: dict[str, Any]) -> nn.Module:
     """The network under our model contract, whoever wrote it."""
-    return adapt(instantiate(config["model"], _convert_="all"))
+    return adapt(instantiate(config["model"]))
 
 
 def build_inference(config: dict[str, Any]) -> Mode:
-    """How images that are scored or predicted go through the network; whole in checkpoints of before there was a choice."""
-    if "inference" not in config:
-        return Whole()
-    mode: Mode = instantiate(config["inference"], _convert_="all")
+    """How images that are scored or predicted go through the network."""
+    mode: Mode = instantiate(config["inference"])
     return mode
 
 
@@ -50,7 +47,7 @@ def build_task(config: dict[str, Any], datamodule: SegmentationDataModule) -> Se
         return count_classes(datamodule.raw_dataset("train"), folder=datamodule.cache_folder)
 
     settings = {**config, "loss": with_named_weights(config["loss"], count)}
-    parts = {name: instantiate(settings[name], _convert_="all") for name in ("loss", "optimizer", "scheduler")}
+    parts = {name: instantiate(settings[name]) for name in ("loss", "optimizer", "scheduler")}
     model = build_model(config)
     if config["weights"] is not None:
         load_pretrained(model, config["weights"], reset_head=config["reset_head"])
@@ -58,9 +55,13 @@ def build_task(config: dict[str, Any], datamodule: SegmentationDataModule) -> Se
     warning = wide_rates(model, crop) if crop else None
     if warning:
         logging.getLogger(__name__).warning("%s", warning)
-    make_task = instantiate(config["task"], _partial_=True, _convert_="all")
-    task: SemanticTask = make_task(
-        model=model, **parts, class_info=datamodule.class_info, config=config, inference=build_inference(config)
+    task: SemanticTask = instantiate(
+        config["task"],
+        model=model,
+        **parts,
+        class_info=datamodule.class_info,
+        config=config,
+        inference=build_inference(config),
     )
     return task
 
@@ -88,7 +89,7 @@ def build_loggers(config: dict[str, Any], *, wandb_id: str | None = None) -> lis
             offline = options["offline"]
             offline = not wandb_login() if offline is None else offline
             options = {"id": wandb_id, "resume": "allow", **options, "offline": offline}
-            loggers.append(instantiate(options, _partial_=True, _convert_="all")(config=config))
+            loggers.append(instantiate(options, config=config))
         else:
-            loggers.append(instantiate(options, _convert_="all"))
+            loggers.append(instantiate(options))
     return loggers

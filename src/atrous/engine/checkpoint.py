@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from numpy.typing import NDArray
 from torch import nn
 
 from atrous.config.checks import check_config
+from atrous.config.compose import instantiate
 from atrous.config.output_stride import follow_output_stride
 from atrous.config.overrides import with_overrides
 from atrous.config.trust import check_targets, read_class_info
+from atrous.config.upgrade import upgraded
 from atrous.encoders.weights_file import read_weights
 from atrous.engine.build import build_scorer
 from atrous.errors import CheckpointError
@@ -35,7 +36,7 @@ class Restored:
 
     def normalise(self, image: NDArray[np.uint8]) -> torch.Tensor:
         """uint8 (H, W, 3) -> float32 (3, H, W), as the images of its evaluation."""
-        transform = instantiate(self.config["data"]["eval_transform"], _convert_="all")
+        transform = instantiate(self.config["data"]["eval_transform"])
         normalised: torch.Tensor = transform.normalise(image)
         return normalised
 
@@ -73,7 +74,7 @@ def restore(path: Path, settings: dict[str, Any], overrides: list[str]) -> Resto
         if key not in checkpoint:
             raise CheckpointError(f"{path} holds no `{key}`; expected a checkpoint that `atrous train` wrote.")
     config = with_overrides(checkpoint["config"], overrides)
-    config = follow_output_stride(config, checkpoint["config"], overrides)
+    config = follow_output_stride(config, upgraded(checkpoint["config"]), overrides)
     for part in ("model", "data", "inference"):
         check_targets(config.get(part), settings["trusted"], f"the checkpoint {path}")
     check_config(config)

@@ -67,11 +67,11 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
     import time
 
     import lightning.pytorch as pl
-    from hydra.utils import instantiate
     from rich.console import Console
 
     from atrous.analysis.cost import cost
     from atrous.callbacks.checkpoint import LastCheckpoint
+    from atrous.config.compose import instantiate
     from atrous.data.quick_check import fingerprint
     from atrous.engine.build import build_datamodule, build_task, unsharded
     from atrous.engine.checkpoint import load_checkpoint, load_weights
@@ -93,7 +93,7 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
         }
         record.update(provenance={**record.content["provenance"], "data": prints})
     task = build_task(config, datamodule)
-    callbacks = [instantiate(options, _convert_="all") for options in config["callbacks"].values()]
+    callbacks = [instantiate(options) for options in config["callbacks"].values()]
     keeper = next((callback for callback in callbacks if isinstance(callback, LastCheckpoint)), None)
     if keeper:
         keeper.signals = signals

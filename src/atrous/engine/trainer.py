@@ -9,7 +9,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
@@ -18,6 +17,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from atrous.callbacks.checkpoint import AtomicCheckpointIO
 from atrous.callbacks.last_validation import LastValidation
 from atrous.config.checks import needs_gpu
+from atrous.config.compose import instantiate
 from atrous.errors import ConfigError
 from atrous.system.devices import device_count
 from atrous.system.ranks import is_torchrun, srun_tasks
@@ -71,8 +71,8 @@ def build_trainer(
     if not is_torchrun():  # which Lightning finds by itself; in a shell of SLURM it would take the shell for a task
         plugins.append(SLURMEnvironment(auto_requeue=False) if srun_tasks() > 1 else LightningEnvironment())
     strategy = options.pop("strategy")
-    make_trainer = instantiate(options, _partial_=True, _convert_="all")
-    trainer: pl.Trainer = make_trainer(
+    trainer: pl.Trainer = instantiate(
+        options,
         strategy=instantiate(strategy) if isinstance(strategy, dict) else strategy,
         callbacks=[*callbacks, LastValidation()],
         logger=loggers,

@@ -8,21 +8,19 @@ import json
 import os
 import platform
 import secrets
-import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from atrous.config.command_line import command_line
 from atrous.config.fingerprint import fingerprint
 from atrous.system.devices import cores, processor_name
 from atrous.system.files import to_json, write_text
 from atrous.system.locks import hold
 
 VERSIONS_OF = ("atrous", "torch", "torchvision", "lightning", "hydra-core", "timm", "albumentations", "numpy")
-COMMAND = "ATROUS_COMMAND"  # the user's command, told to the processes that a run is launched in
 
 
 class RunRecord:
@@ -72,23 +70,6 @@ class RunRecord:
 
 def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def command_line() -> str:
-    """The command as a user would type it again; of a multirun's job, the one that runs this job alone."""
-    if COMMAND in os.environ:
-        return os.environ[COMMAND]
-
-    from hydra.core.hydra_config import HydraConfig  # most readers of this module need no hydra
-    from hydra.types import RunMode
-
-    name, words = Path(sys.argv[0]).name, sys.argv[1:]
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        hydra = HydraConfig.get()
-        words = list(hydra.overrides.task)
-        if hydra.runtime.choices.get("experiment"):  # which may say that it is a multirun
-            words.append("hydra.mode=RUN")
-    return shlex.join(["python", *(["-m", *name.split()] if name.startswith("atrous ") else [name]), *words])
 
 
 def provenance(config: dict[str, Any]) -> dict[str, Any]:

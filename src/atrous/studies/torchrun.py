@@ -16,8 +16,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from atrous.config.command_line import COMMAND, command_line
 from atrous.errors import ConfigError, TrainingError
-from atrous.runs.record import COMMAND, command_line
 from atrous.system.devices import device_count
 from atrous.system.files import write_text
 from atrous.system.ranks import is_launched, srun_tasks

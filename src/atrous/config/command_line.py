@@ -1,0 +1,27 @@
+"""The command of this process as a user would type it again."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+COMMAND = "ATROUS_COMMAND"  # the user's command, told to the processes that a run is launched in
+
+
+def command_line() -> str:
+    """The command; of a multirun's job, the one that runs this job alone."""
+    if COMMAND in os.environ:
+        return os.environ[COMMAND]
+
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    name, words = Path(sys.argv[0]).name, sys.argv[1:]
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        hydra = HydraConfig.get()
+        words = list(hydra.overrides.task)
+        if hydra.runtime.choices.get("experiment"):  # which may say that it is a multirun
+            words.append("hydra.mode=RUN")
+    return shlex.join(["python", *(["-m", *name.split()] if name.startswith("atrous ") else [name]), *words])

@@ -1,0 +1,49 @@
+"""Stored configs of earlier versions, led to what they mean today.
+
+`upgraded` is applied whenever a stored config is read, before trust, fingerprint and building. A class that moves gets a row
+in `MOVED`, a callback that is renamed one in `RENAMED_CALLBACKS`. A new key, and one that says what equal settings meant
+before (how a split is drawn, a default network), gets a row in `MEANT`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+MOVED = {
+    "atrous.callbacks.history.History": "atrous.loggers.csv_logger.CSVLogger",
+    "atrous.data.scenes.Scenes": "atrous.data.scenes.scenes.Scenes",
+}
+# Lightning keys a callback's state in a checkpoint by its class's name.
+RENAMED_CALLBACKS: dict[str, str] = {}
+# The value that runs without the key were made with.
+MEANT: dict[str, Any] = {
+    "resume": False,
+    "extra_metrics": False,
+    "inference": {"_target_": "atrous.inference.whole.Whole"},
+    "task.compile": False,
+    "trainer.max_steps": -1,
+    "trainer.val_check_interval": 1.0,
+    "trainer.gradient_clip_algorithm": "norm",
+}
+
+
+def upgraded(config: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a stored config with today's import paths and keys."""
+    new: dict[str, Any] = _with_new_paths(config)
+    for key, value in MEANT.items():
+        *path, last = key.split(".")
+        part: Any = new
+        for name in path:
+            part = part.get(name) if isinstance(part, dict) else None
+        if isinstance(part, dict):
+            part.setdefault(last, value)
+    return new
+
+
+def _with_new_paths(config: Any) -> Any:
+    if isinstance(config, dict):
+        new = {key: _with_new_paths(value) for key, value in config.items()}
+        if isinstance(new.get("_target_"), str):
+            new["_target_"] = MOVED.get(new["_target_"], new["_target_"])
+        return new
+    return [_with_new_paths(value) for value in config] if isinstance(config, list) else config

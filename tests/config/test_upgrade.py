@@ -1,0 +1,44 @@
+"""Stored configs of earlier versions, as today's code reads them."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from atrous.config.compose import CONF_DIR
+from atrous.config.upgrade import MEANT, MOVED, upgraded
+
+ROOT = Path(__file__).parents[2]
+OLD = sorted((ROOT / "tests" / "old_runs").rglob("config.yaml"))
+
+
+def targets(text):
+    return set(re.findall(r"_target_:\s*([\w.]+)", text))
+
+
+def test_every_class_of_old_configs_is_named_by_conf_today():
+    known = {name for path in CONF_DIR.rglob("*.yaml") for name in targets(path.read_text())}
+    for path in OLD:
+        new = targets(yaml.safe_dump(upgraded(yaml.safe_load(path.read_text()))))
+        assert new <= known | {"atrous.callbacks.prune.Prune"}, path
+    assert set(MOVED.values()) <= known
+
+
+def test_a_config_of_today_stays_as_it_is_and_the_given_one_is_not_changed():
+    config = {"a": [{"_target_": "atrous.data.scenes.Scenes"}], "task": {}}
+    new = upgraded(config)
+    assert new["a"] == [{"_target_": "atrous.data.scenes.scenes.Scenes"}]
+    assert new["task"] == {"compile": False}
+    assert config == {"a": [{"_target_": "atrous.data.scenes.Scenes"}], "task": {}}
+    assert upgraded(new) == new
+
+
+@pytest.mark.parametrize("key", MEANT)
+def test_what_a_missing_key_meant_is_what_conf_says_today_so_that_equal_runs_are_equal(key):
+    if key == "inference":
+        assert yaml.safe_load((CONF_DIR / "inference" / "whole.yaml").read_text()) == MEANT[key]
+        return
+    group, _, name = key.rpartition(".")
+    file = {"": "train", "task": "task/semantic", "trainer": "trainer/default"}[group]
+    assert yaml.safe_load((CONF_DIR / f"{file}.yaml").read_text())[name] == MEANT[key]
