@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from atrous.data.io.files import Color, MaskReader, list_images, some
+from atrous.data.io.files import Color, MaskReader, first_few, list_images
 from atrous.data.pairs import FilePairs
 from atrous.data.voc import voc_colors
 from atrous.errors import ConfigError, DataError
@@ -100,8 +100,8 @@ class Folder(FilePairs):
             drawn = False
             if split not in images or split not in masks:
                 raise DataError(
-                    f"no folders for the split {split!r}: images has {some(list(images)) or 'none'}, masks has "
-                    f"{some(list(masks)) or 'none'}. Add images.{split}=... and masks.{split}=... ."
+                    f"no folders for the split {split!r}: images has {first_few(list(images)) or 'none'}, masks has "
+                    f"{first_few(list(masks)) or 'none'}. Add images.{split}=... and masks.{split}=... ."
                 )
             pairs = _from_folders(Path(images[split]), Path(masks[split]), mask_suffix)
         else:
@@ -147,8 +147,8 @@ def _from_folders(images: Path, masks: Path, mask_suffix: str) -> list[_Pair]:
     if missing:
         expected = f"{masks / missing[0]}{mask_suffix}.png"
         raise DataError(
-            f"{len(missing)} of {len(image_files)} images in {images} have no mask: {some(missing)}. Expected one such "
-            f"as {expected}; found in {masks}: {some(list(mask_files)) or 'none'}. Add the masks, or set mask_suffix."
+            f"{len(missing)} of {len(image_files)} images in {images} have no mask: {first_few(missing)}. Expected one such "
+            f"as {expected}; found in {masks}: {first_few(list(mask_files)) or 'none'}. Add the masks, or set mask_suffix."
         )
     return [_Pair(name, path, mask_files[name + mask_suffix]) for name, path in image_files.items()]
 
@@ -180,7 +180,7 @@ def _from_csv(path: Path, split: str) -> tuple[list[_Pair], bool]:
         raise DataError(f"{path} is no CSV file in UTF-8: {error}. Save it as CSV UTF-8.") from error
     if not {"image", "mask"} <= set(columns):
         raise DataError(
-            f"{path} has the columns {some(columns) or 'none'}; expected image, mask and perhaps split in its first line."
+            f"{path} has the columns {first_few(columns) or 'none'}; expected image, mask and perhaps split in its first line."
         )
     has_split = "split" in columns
     for number, row in enumerate(rows, start=2):
@@ -195,7 +195,9 @@ def _from_csv(path: Path, split: str) -> tuple[list[_Pair], bool]:
         there = sorted({row["split"] for row in rows})
         rows = [row for row in rows if row["split"] == split]
         if not rows:
-            raise DataError(f"{path} has no rows of the split {split!r}, only of {some(there) or 'none'}. Add some.")
+            raise DataError(
+                f"{path} has no rows of the split {split!r}, only of {first_few(there) or 'none'}. Add some."
+            )
     if not rows:
         raise DataError(f"{path} lists no images. Add a line image,mask for each.")
     folder = path.parent
@@ -205,7 +207,9 @@ def _from_csv(path: Path, split: str) -> tuple[list[_Pair], bool]:
     ]
     if len({pair.name for pair in pairs}) < len(pairs):
         counts = Counter(pair.name for pair in pairs)
-        raise DataError(f"{path} lists {some([name for name, n in counts.items() if n > 1])} twice. Delete a line.")
+        raise DataError(
+            f"{path} lists {first_few([name for name, n in counts.items() if n > 1])} twice. Delete a line."
+        )
     return pairs, not has_split
 
 

@@ -116,13 +116,17 @@ class _Stack:
         if stored.shape != image.shape[:2]:
             raise DataError(
                 f"{self._labels}, slice {page}, is {stored.shape[0]} x {stored.shape[1]}, its image "
-                f"{image.shape[0]} x {image.shape[1]} pixels (height x width); they must be equal. {_REMEDY}"
+                f"{image.shape[0]} x {image.shape[1]} pixels (height x width); they must be equal. {_REMEDY}",
+                kind="size",
+                path=self._labels,
             )
         wrong = np.setdiff1d(stored, list(VALUE_MAP))
         if len(wrong):
             raise DataError(
                 f"{self._labels}, slice {page}: label values {', '.join(map(str, wrong[:5]))}; expected 0 (membrane) and "
-                f"255 (cell) alone. Copy the stack again."
+                f"255 (cell) alone. Copy the stack again.",
+                kind="values",
+                path=self._labels,
             )
         return RawSample(image, (stored == 255).astype(np.uint8), name)
 
@@ -187,7 +191,8 @@ def _read_page(path: Path, page: int) -> NDArray[np.uint8]:
         stack.seek(page)
         stack.load()
         if stack.mode != "L":
-            raise DataError(f"{path}, slice {page}: Pillow's mode {stack.mode}; expected 8 bits of grey. {_REMEDY}")
+            message = f"{path}, slice {page}: Pillow's mode {stack.mode}; expected 8 bits of grey. {_REMEDY}"
+            raise DataError(message, kind="mode", path=path)
         return np.array(stack)
 
     return _read(path, decode)
@@ -202,4 +207,5 @@ def _read(path: Path, use: Callable[[Image.Image], T]) -> T:
         with Image.open(path) as stack:
             return use(stack)
     except _BROKEN as error:
-        raise DataError(f"{path} is no complete TIFF stack: {error}. Copy it again.") from error
+        message = f"{path} is no complete TIFF stack: {error}. Copy it again."
+        raise DataError(message, kind="damaged", path=path) from error

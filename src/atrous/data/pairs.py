@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.data.io.files import Mask, MaskReader, read_image, read_pair, some
+from atrous.data.io.files import Mask, MaskReader, first_few, read_image, read_pair
 from atrous.errors import ConfigError, DataError
 from atrous.types import RawSample
 
@@ -49,7 +49,7 @@ class FilePairs:
             missing = missing_files(paths)
             if missing:
                 raise DataError(
-                    f"{title}: {len(missing)} of {len(paths)} {kind} are missing: {some(missing)}. {remedy}"
+                    f"{title}: {len(missing)} of {len(paths)} {kind} are missing: {first_few(missing)}. {remedy}"
                 )
         self.class_info = reader.class_info
         self.labelled = masks is not None
@@ -123,7 +123,7 @@ def check_folders(root: Path, folders: Iterable[str], *, dataset: str, remedy: s
     if missing:
         there = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
         raise DataError(
-            f"{dataset} at {root} lacks the folder {', '.join(missing)}; there are: {some(there) or 'none'}. {remedy}"
+            f"{dataset} at {root} lacks the folder {', '.join(missing)}; there are: {first_few(there) or 'none'}. {remedy}"
         )
 
 

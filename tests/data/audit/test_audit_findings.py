@@ -14,7 +14,7 @@ from atrous.data.class_counts import count_classes
 from atrous.data.folder import Folder
 from atrous.data.io.files import MaskReader
 from atrous.data.pairs import FilePairs
-from atrous.errors import ConfigError
+from atrous.errors import ConfigError, DataError
 from atrous.losses.class_weights import named_weights
 from atrous.types import ClassInfo, RawSample
 
@@ -334,6 +334,17 @@ def test_unknown_colours_are_one_finding(tmp_path):
     assert (finding.kind, finding.count) == ("colours", 6)
     assert "mask colours [1, 2, 3], [9, 9, 250] of no class in 6 of 12 masks" in finding.text
     assert "Add the colour to palette or ignore_colors" in finding.text
+
+
+def test_faults_are_parted_by_their_kind_whatever_their_messages_say():
+    class Broken(InMemory):
+        def __getitem__(self, index):
+            raise DataError(
+                f"mask values {index} (1 pixels) are outside the classes", kind="odd" if index % 2 else "size"
+            )
+
+    report = audit({"train": Broken(noise(5), full_masks(5))})
+    assert [(found.kind, found.count) for found in report.findings] == [("size", 3), ("unreadable", 2)]
 
 
 def test_whatever_a_decoder_raises_does_not_end_the_audit():

@@ -1,3 +1,4 @@
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -133,6 +134,23 @@ def test_values_outside_the_classes(tmp_path, values, options, parts):
         MaskReader(class_info=THREE, **options)(path)
     for part in (str(path), *parts):
         assert part in str(error.value)
+
+
+def test_the_errors_fields_tell_what_is_wrong_in_another_process_too(tmp_path):
+    values = save(tmp_path / "values.png", np.array([[0, 7, 9, 7, *range(100, 120)]], np.uint8))
+    colors = save(tmp_path / "colors.png", np.array([[(9, 9, 9), (0, 0, 33), (0, 0, 33), (10, 0, 0)]], np.uint8))
+    wrong = {7: 2, 9: 1, **dict.fromkeys(range(100, 120), 1)}
+    for path, options, kind, expected, stored in (
+        (values, {}, "values", wrong, (0, *wrong)),
+        (values, {"value_map": {0: 0}}, "unmapped values", wrong, (0, *wrong)),
+        (colors, {"colors": COLORS}, "colours", {(0, 0, 33): 2, (9, 9, 9): 1}, ()),
+        (tmp_path / "absent.png", {}, "missing", {}, ()),
+    ):
+        with pytest.raises(DataError) as raised:
+            MaskReader(class_info=THREE, **options)(path)
+        for error in (raised.value, pickle.loads(pickle.dumps(raised.value))):
+            assert (error.kind, error.path, error.wrong, error.stored) == (kind, str(path), expected, stored)
+            assert str(error) == str(raised.value)
 
 
 def test_a_0_255_mask_where_255_is_not_ignored(tmp_path):

@@ -11,9 +11,9 @@ import numpy as np
 
 from atrous.data.audit import duplicates
 from atrous.data.audit.findings import KINDS, Failures, Finding, examples
-from atrous.data.audit.samples import NONE, SEVERAL, Noted, SplitFigures, note
+from atrous.data.audit.samples import NONE, SEVERAL, SampleFacts, SplitFigures, facts_of
 from atrous.data.quick_check import nothing_but_one_class
-from atrous.errors import AtrousError, ConfigError
+from atrous.errors import AtrousError, ConfigError, DataError
 from atrous.system.pool import in_processes
 from atrous.system.text import printable
 from atrous.types import ClassInfo, SegmentationDataset
@@ -112,20 +112,20 @@ def _read(split: str, dataset: SegmentationDataset) -> tuple[SplitFigures, Failu
     figures = SplitFigures(length=len(dataset), class_info=info, labelled=getattr(dataset, "labelled", True))
     failures = Failures(split, dataset)
 
-    def read(index: int) -> Noted | str:
+    def read(index: int) -> SampleFacts | DataError:
         try:
-            sample = dataset[index]
-        except AtrousError as error:
-            return str(error)
+            return facts_of(dataset[index], info)
+        except DataError as error:
+            return error
         except Exception as error:  # whatever a decoder raises is this file's, and the others are still to be read
-            return f"{type(error).__name__}: {error}"
-        return note(sample, info)
+            kind = type(error).__name__
+            return DataError(str(error) if isinstance(error, AtrousError) else f"{kind}: {error}", kind=kind)
 
-    for index, noted in enumerate(in_processes(read, range(len(dataset)), description=f"reading {split}")):
-        if isinstance(noted, str):
-            failures.add(index, noted)
+    for index, found in enumerate(in_processes(read, range(len(dataset)), description=f"reading {split}")):
+        if isinstance(found, DataError):
+            failures.add(index, found)
         else:
-            figures.add(noted)
+            figures.add(found)
     return figures, failures
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from atrous.data.io.files import read_mask, some
+from atrous.data.io.files import first_few
 from atrous.errors import DataError
 from atrous.system.text import printable
 from atrous.types import ClassInfo, SegmentationDataset
@@ -32,8 +32,18 @@ KINDS = {
     "similar": "images of two splits that look almost alike",
     "split": "a split that can't be built",
 }
+# An error's kind -> the kind of its finding; "unreadable" for all others.
+_KIND_OF = {
+    "values": "values",
+    "unmapped values": "values",
+    "colours": "colours",
+    "no palette": "colours",
+    "size": "size",
+    "turned": "size",
+}
 EXAMPLES = 5
-_LOOKED_AT = 100  # masks with wrong values that are read again to find the cause
+_LOOKED_AT = 100  # masks with wrong values that are opened again to find the cause
+_LISTED_OF_A_FILE = 5  # wrong values of each file
 _LISTED = 12  # classes; a value_map of more is abbreviated
 _CITYSCAPES = (19, 33)  # its classes, and the highest of its label ids
 
@@ -66,14 +76,16 @@ def examples(names: Iterable[object]) -> tuple[str, ...]:
 
 @dataclass
 class _Group:
-    kind: str
-    text: str  # the first file's message
+    """The samples with one kind of error."""
+
+    kind: str  # the error's
+    text: str  # the first one's message
     count: int = 0
     examples: list[str] = field(default_factory=list)
-    found: Counter[str] = field(default_factory=Counter)  # wrong value or colour -> pixels
+    wrong: Counter[Any] = field(default_factory=Counter)  # value or colour -> pixels
+    listed: set[int] = field(default_factory=set)  # the first wrong values of each file
     stored: set[int] = field(default_factory=set)
-    palettes: int = 0  # indexed files among those looked at
-    more: bool = False
+    indexed: int = 0  # coloured indexed files among those opened again
 
 
 class Failures:
@@ -89,17 +101,21 @@ class Failures:
         self._dataset = dataset
         self._groups: dict[str, _Group] = {}
 
-    def add(self, index: int, message: str) -> None:
-        """Notes that reading sample `index` raised an error with this message."""
-        paths = [str(path) for path in (self._path("mask", index), self._path("image", index)) if path is not None]
-        kind, template = _classify(message, paths)
-        group = self._groups.setdefault(template, _Group(kind, message))
+    def add(self, index: int, error: DataError) -> None:
+        """Counts in what reading sample `index` raised."""
+        group = self._groups.setdefault(error.kind, _Group(error.kind, str(error)))
         group.count += 1
         if len(group.examples) < EXAMPLES:
-            named = next((path for path in paths if path in message), None)
-            group.examples.append(named or (paths[-1] if paths else f"sample {index}"))
-        if kind in ("values", "colours"):
-            self._note_values(group, message, self._path("mask", index))
+            image_path = getattr(self._dataset, "image_path", None)
+            named = error.path or (f"sample {index}" if image_path is None else str(image_path(index)))
+            group.examples.append(named)
+        group.wrong.update(error.wrong)
+        group.stored.update(error.stored)
+        if error.stored:
+            group.listed.update(list(error.wrong)[:_LISTED_OF_A_FILE])
+            if group.count <= _LOOKED_AT and error.path is not None:
+                with suppress(OSError):  # it could be read a moment ago
+                    group.indexed += _is_coloured(Path(error.path))
 
     def findings(self) -> list[Finding]:
         """One error for each kind, the commonest first."""
@@ -107,70 +123,32 @@ class Failures:
         found = []
         for group in sorted(self._groups.values(), key=lambda group: -group.count):
             share = f"in {group.count} of {length} masks"
-            if group.kind == "values":
-                values = sorted(group.found, key=int)
-                more = " and more" if group.more else ""
-                pixels = sum(group.found.values())
+            if group.stored:
+                more = " and more" if len(group.wrong) > len(group.listed) else ""
                 text = (
-                    f"mask values {', '.join(values)}{more} outside the classes {share} ({pixels} pixels), first: "
-                    f"{group.examples[0]}; {_cause(group, info)}"
+                    f"mask values {', '.join(map(str, sorted(group.listed)))}{more} outside the classes {share} "
+                    f"({group.wrong.total()} pixels), first: {group.examples[0]}; {_cause(group, info)}"
                 )
-            elif group.kind == "colours" and group.found:
-                known = some([color for color, _ in group.found.most_common()])
-                text = f"mask colours {known} of no class {share}; {group.text}"
+            elif group.wrong:
+                colors = first_few([list(color) for color, _ in group.wrong.most_common()])
+                text = f"mask colours {colors} of no class {share}; {group.text}"
             else:
                 text = f"{group.count} of {length} samples: {group.text}"
-            found.append(
-                Finding(group.kind, "error", (self._split,), printable(text), group.count, examples(group.examples))
-            )
+            kind = _KIND_OF.get(group.kind, "unreadable")
+            found.append(Finding(kind, "error", (self._split,), printable(text), group.count, examples(group.examples)))
         return found
-
-    def _note_values(self, group: _Group, message: str, path: Path | None) -> None:
-        if group.kind == "colours":
-            for color, pixels in re.findall(r"colour (\[[\d, ]+\]) \((\d+) pixels\)", message):
-                group.found[color] += int(pixels)
-            return
-        listed = message.partition("mask values ")[2].partition(" outside the classes")[0]
-        for value, pixels in re.findall(r"(-?\d+) \((\d+) pixels\)", listed):
-            group.found[value] += int(pixels)
-        group.more |= " more are" in listed
-        if path is None or group.count > _LOOKED_AT:
-            return
-        try:
-            group.stored |= set(map(int, np.unique(read_mask(path))))
-            group.palettes += _is_coloured(path)
-        except (DataError, OSError):
-            return  # it could be read a moment ago; its values are in the message
-
-    def _path(self, kind: str, index: int) -> Path | None:
-        path = getattr(self._dataset, f"{kind}_path", None)
-        return None if path is None else path(index)
-
-
-def _classify(message: str, paths: list[str]) -> tuple[str, str]:
-    """The kind of a message, and what all messages of one group have in common."""
-    if "outside the classes" in message:
-        return "values", "values"
-    if "is not in the palette" in message:
-        return "colours", "colours"
-    for path in paths:
-        message = message.replace(path, "FILE")
-    template = re.sub(r"\d+(, \d+)*", "#", re.sub(r"\S*/\S*", "FILE", message))
-    if "they must be equal" in message:
-        return "size", template
-    return ("colours" if "holds colours (RGB)" in message else "unreadable"), template
 
 
 def _cause(group: _Group, info: ClassInfo) -> str:
     """Why the stored values of masks are likely to be no classes, and what to do."""
-    mapped = "values of value_map" in group.text
-    values = group.stored or set(map(int, group.found))
+    mapped = group.kind == "unmapped values"
+    values = group.stored
     without = sorted(values - {info.ignore_index})
     count, top = info.num_classes, max(without, default=0)
     ids, classes = set(info.ids), set(range(count))
     if values <= {0, 255}:
         return "likely 0/255 masks; set value_map={0: 0, 255: 1}"
-    if group.palettes and not mapped:
+    if group.indexed and not mapped:
         return (
             "likely indexed images whose numbers mean nothing but a place in the file's own colour table; say which "
             "class each colour is with palette=[[r, g, b], ...]"
@@ -182,7 +160,7 @@ def _cause(group: _Group, info: ClassInfo) -> str:
             f"likely label ids instead of train ids; set {_value_map(dict(zip(info.ids, range(count), strict=True)))}"
         )
     if mapped:
-        return f"the values read are {some(sorted(values))}; add the missing ones to value_map, or mend the masks"
+        return f"the values read are {first_few(sorted(values))}; add the missing ones to value_map, or mend the masks"
     if set(without) - classes == {255}:
         return f"likely 255 for ignored pixels, where the ignore index is {info.ignore_index}; set ignore_index=255"
     if without == list(range(1, count + 1)):

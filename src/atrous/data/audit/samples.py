@@ -15,7 +15,7 @@ from atrous.types import ClassInfo, RawSample
 SEVERAL, NONE = -1, -2  # in place of a mask's only class
 
 
-class Noted(NamedTuple):
+class SampleFacts(NamedTuple):
     """What is kept of a sample that could be read."""
 
     name: str
@@ -28,12 +28,12 @@ class Noted(NamedTuple):
     pixels: NDArray[np.int64]  # (C + 1,), the ignored ones last
 
 
-def note(sample: RawSample, info: ClassInfo) -> Noted:
-    """Reads off a sample what an audit keeps of it."""
+def facts_of(sample: RawSample, info: ClassInfo) -> SampleFacts:
+    """Reduces a sample to what an audit keeps of it."""
     image, mask = sample.image, sample.mask
     height, width = mask.shape
     mean, deviation = (values.ravel() for values in cv2.meanStdDev(image))
-    return Noted(
+    return SampleFacts(
         name=sample.name,
         size=(height, width),
         content=int.from_bytes(hashlib.sha256(np.ascontiguousarray(image).data).digest()[:8]),
@@ -61,7 +61,7 @@ def difference_hash(image: NDArray[np.uint8]) -> int:
 
 
 class SplitFigures:
-    """The figures of one split, from what was noted of its samples.
+    """The figures of one split, added up over its samples.
 
     Args:
         length: Number of samples; those that can't be read are among them.
@@ -88,19 +88,19 @@ class SplitFigures:
         self._sum = np.zeros(3)
         self._squares = np.zeros(3)
 
-    def add(self, noted: Noted) -> None:
+    def add(self, sample: SampleFacts) -> None:
         """Counts one more sample in."""
-        at, total = len(self.names), noted.size[0] * noted.size[1]
-        classes, ignored = noted.pixels[:-1], int(noted.pixels[-1])
+        at, total = len(self.names), sample.size[0] * sample.size[1]
+        classes, ignored = sample.pixels[:-1], int(sample.pixels[-1])
         there = np.flatnonzero(classes)
-        self.names.append(noted.name)
-        self._sizes[at] = noted.size
-        self._contents[at], self._looks[at], self._plain[at] = noted.content, noted.look, noted.plain
+        self.names.append(sample.name)
+        self._sizes[at] = sample.size
+        self._contents[at], self._looks[at], self._plain[at] = sample.content, sample.look, sample.plain
         self._only[at] = there[0] if len(there) == 1 else SEVERAL if len(there) else NONE
         self._ignores[at] = ignored > 0
         self._total += total
-        self._sum += total * noted.mean
-        self._squares += total * noted.square
+        self._sum += total * sample.mean
+        self._squares += total * sample.square
         if self.labelled:
             self.pixels += classes
             self.ignored += ignored

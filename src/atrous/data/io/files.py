@@ -37,6 +37,7 @@ _BROKEN = (
     struct.error,
 )  # Pillow's, of damaged files
 _SHOWN = 5  # how many names or values an error lists
+_KEPT = 4096  # how many values or colours are in its fields
 
 
 def read_image(path: Path, *, reduction: int = 1, max_pixels: int | None = None) -> NDArray[np.uint8]:
@@ -70,7 +71,8 @@ def decode_image(data: bytes, path: Path, *, reduction: int = 1) -> NDArray[np.u
             image = Image.open(io.BytesIO(data))
             _refuse_several(image, path)
             if image.mode in ("F", "I"):  # OpenCV would cut 0.0 to 1.0 to black
-                raise DataError(f"{path} holds 32-bit numbers, expected 8 or 16 bits. Save it as PNG of 0 to 255.")
+                message = f"{path} holds 32-bit numbers, expected 8 or 16 bits. Save it as PNG of 0 to 255."
+                raise DataError(message, kind="32 bits", path=path)
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # a size beyond OpenCV's limit
@@ -101,9 +103,11 @@ def read_mask(path: Path, *, by_color: bool = False) -> NDArray[Any]:
         return stored
     image = _decode(data, path)
     if image.format in ("JPEG", "MPO"):
-        raise DataError(f"{path} is a JPEG. JPEG smears the values of masks; make the mask anew as PNG.")
+        message = f"{path} is a JPEG. JPEG smears the values of masks; make the mask anew as PNG."
+        raise DataError(message, kind="jpeg", path=path)
     if image.mode in ("RGBA", "LA") and _only_alpha_differs(image):
-        raise DataError(f"{path}: nothing but the transparency differs. Save the mask as grey values or colours.")
+        message = f"{path}: nothing but the transparency differs. Save the mask as grey values or colours."
+        raise DataError(message, kind="transparency", path=path)
     if image.mode in ("RGBA", "LA") or (image.mode == "P" and by_color):
         image = image.convert("L" if image.mode == "LA" else "RGB")
     if image.mode == "1":
@@ -116,7 +120,9 @@ def read_mask(path: Path, *, by_color: bool = False) -> NDArray[Any]:
         return np.array(image)
     raise DataError(
         f"{path}: a mask in Pillow's mode {image.mode}; expected class numbers (grey or indexed) or RGB colours. "
-        "Save it as an 8-bit PNG."
+        "Save it as an 8-bit PNG.",
+        kind="mode",
+        path=path,
     )
 
 
@@ -192,7 +198,9 @@ class MaskReader:
         if not self.colors:
             raise DataError(
                 f"{path} holds colours (RGB), expected class numbers. Give each class's colour as "
-                "palette=[[r, g, b], ...], or save the masks with class numbers."
+                "palette=[[r, g, b], ...], or save the masks with class numbers.",
+                kind="no palette",
+                path=path,
             )
         codes = _code(stored)
         position = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
@@ -203,12 +211,16 @@ class MaskReader:
 
     def _color_error(self, pixels: NDArray[np.uint8], path: Path) -> DataError:
         colors, counts = np.unique(pixels, axis=0, return_counts=True)
-        color = colors[counts.argmax()].astype(int)
+        commonest = np.argsort(-counts, kind="stable")
+        color = colors[commonest[0]].astype(int)
         nearest = min(self.colors, key=lambda known: int(((color - np.array(known)) ** 2).sum()))
         others = f", and {len(colors) - 1} other unknown colours" if len(colors) > 1 else ""
         return DataError(
             f"{path}: colour {color.tolist()} ({counts.max()} pixels) is not in the palette{others}. The nearest is "
-            f"{list(nearest)}, {self._meaning(self.colors[nearest])}. Add the colour to palette or ignore_colors."
+            f"{list(nearest)}, {self._meaning(self.colors[nearest])}. Add the colour to palette or ignore_colors.",
+            kind="colours",
+            path=path,
+            wrong={tuple(colors[at].tolist()): int(counts[at]) for at in commonest[:_KEPT]},
         )
 
     def _value_error(self, stored: NDArray[Any], path: Path) -> DataError:
@@ -226,7 +238,11 @@ class MaskReader:
             expected = f"0 to {last} and {ignored} (ignored)."
         return DataError(
             f"{path}: mask values {found}{more} are outside the classes; expected {expected}"
-            + self._value_hint({int(value) for value in values})
+            + self._value_hint({int(value) for value in values}),
+            kind="values" if self.value_map is None else "unmapped values",
+            path=path,
+            wrong=dict(wrong[:_KEPT]),
+            stored=values[:_KEPT].tolist(),
         )
 
     def _value_hint(self, values: set[int]) -> str:
@@ -260,7 +276,9 @@ def read_pair(image_path: Path, mask_path: Path, name: str, reader: MaskReader, 
         raise DataError(
             f"{mask_path} is {mask.shape[0]} x {mask.shape[1]}, its image {image_path} {image.shape[0]} x "
             f"{image.shape[1]} pixels (height x width); they must be equal. "
-            + ("One of them is turned: save both without an EXIF rotation." if swapped else "Make the mask anew.")
+            + ("One of them is turned: save both without an EXIF rotation." if swapped else "Make the mask anew."),
+            kind="turned" if swapped else "size",
+            path=mask_path,
         )
     return RawSample(image, mask, name)
 
@@ -287,7 +305,7 @@ def list_images(folder: str | Path, *, suffixes: Collection[str] = IMAGE_SUFFIXE
     return sorted(found)
 
 
-def some(items: Sequence[object]) -> str:
+def first_few(items: Sequence[object]) -> str:
     """The first few items as text, with a count of the rest."""
     rest = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
     return ", ".join(map(str, items[:_SHOWN])) + rest
@@ -295,15 +313,19 @@ def some(items: Sequence[object]) -> str:
 
 def _read_bytes(path: Path, *, max_pixels: int | None = None) -> bytes:
     if path.is_dir():
-        raise DataError(f"{path} is a folder, expected an image file. Check the data folder's layout.")
+        message = f"{path} is a folder, expected an image file. Check the data folder's layout."
+        raise DataError(message, kind="folder", path=path)
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"no file {path}. Copy it there, or leave it out of the list.") from error
+        message = f"no file {path}. Copy it there, or leave it out of the list."
+        raise DataError(message, kind="missing", path=path) from error
     except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror}. Check the file's rights and its disk.") from error
+        message = f"{path} can't be read: {error.strerror}. Check the file's rights and its disk."
+        raise DataError(message, kind="unreadable", path=path) from error
     if not data:
-        raise DataError(f"{path} is empty (0 bytes), expected an image. Copy it again.")
+        message = f"{path} is empty (0 bytes), expected an image. Copy it again."
+        raise DataError(message, kind="empty", path=path)
     limit = header.max_pixels() if max_pixels is None else max_pixels
     remedy = f"set the environment variable {header.VARIABLE}={{}}." if max_pixels is None else "give max_pixels={}."
     header.refuse_bomb(io.BytesIO(data), path, limit=limit, remedy=remedy)
@@ -319,13 +341,13 @@ def _decode(data: bytes, path: Path) -> Image.Image:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
     except Image.DecompressionBombError as error:
-        raise DataError(
-            f"{path}: {error} Cut it into tiles, or raise the limit by {header.VARIABLE}=PIXELS."
-        ) from error
+        message = f"{path}: {error} Cut it into tiles, or raise the limit by {header.VARIABLE}=PIXELS."
+        raise DataError(message, kind="too large", path=path) from error
     except _BROKEN as error:
-        raise DataError(
+        message = (
             f"{path} ({len(data)} bytes) is no complete image of a known format. Copy it again, or save it as PNG."
-        ) from error
+        )
+        raise DataError(message, kind="damaged", path=path) from error
     return image
 
 
@@ -336,7 +358,8 @@ def _refuse_several(image: Image.Image, path: Path) -> None:
         size = image.size
         image.seek(1)
         if image.size == size:
-            raise DataError(f"{path} holds {count} images, expected one. Save each as a file of its own.")
+            message = f"{path} holds {count} images, expected one. Save each as a file of its own."
+            raise DataError(message, kind="several", path=path)
         image.seek(0)
 
 

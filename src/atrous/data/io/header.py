@@ -44,7 +44,9 @@ def refuse_bomb(file: BinaryIO, path: Path, *, limit: int, remedy: str) -> None:
         height, width = size
         raise DataError(
             f"{path} has {height} x {width} = {height * width:,} pixels by its header, more than the limit of {limit:,}. "
-            f"If you trust the file, {remedy.format(height * width)}"
+            f"If you trust the file, {remedy.format(height * width)}",
+            kind="too large",
+            path=path,
         )
 
 
