@@ -32,8 +32,6 @@ TO_CUT: set[tuple[str, str]] = {
     ("cli/train.py", "hydra"),
     ("config/search_space.py", "studies"),
     ("lab/measure.py", "cli"),
-    ("loggers/wandb.py", "engine"),
-    ("report/evaluation.py", "engine"),
     ("studies/board.py", "hydra"),
     ("studies/local.py", "hydra"),
     ("studies/local_process.py", "hydra"),

@@ -17,7 +17,8 @@ import numpy as np
 
 from atrous.cli import evaluate, tune_crf
 from atrous.report.tables import plus_minus
-from atrous.runs.compare import difference, load
+from atrous.runs.compare import difference
+from atrous.runs.scores import read_evaluation
 
 ITERATIONS = (0, 1, 2, 10)
 KEYS = ("run", "iterations", "miou", "pixel_accuracy", "boundary_f1", "band_accuracy", "interior_accuracy")
@@ -81,7 +82,7 @@ def show(rows: list[dict[str, object]], runs: list[Path], out: Path) -> None:
             spread.append(plus_minus(float(numbers.mean()), float(numbers.std(ddof=1))))
         gap = ""
         if count:
-            sides = [[load(out / f"{run.name}-{number}") for run in runs] for number in (count, 0)]
+            sides = [[read_evaluation(out / f"{run.name}-{number}") for run in runs] for number in (count, 0)]
             found = difference(*sides, resamples=10_000, seed=0)
             gap = f"{found.miou:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
         print(f"| {count} | {spread[0]} | {gap} | " + " | ".join(spread[1:]) + " |")

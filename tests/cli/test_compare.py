@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from atrous.cli import evaluate
-from atrous.runs.compare import difference, load
+from atrous.runs.compare import difference
 from atrous.runs.protocol import differences, lines, protocol, weights_of
+from atrous.runs.scores import read_evaluation
 from atrous.types import ClassInfo
 
 INFO = ClassInfo(("road", "car", "sky"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
@@ -82,7 +83,7 @@ def test_alike_networks_are_not_told_apart(left_by, capsys):
 
 
 def test_what_is_printed_is_the_bootstrap_of_the_files(left_by, capsys):
-    a, b = (load(left_by(name, accuracy=accuracy)) for name, accuracy in (("a", 0.8), ("b", 0.82)))
+    a, b = (read_evaluation(left_by(name, accuracy=accuracy)) for name, accuracy in (("a", 0.8), ("b", 0.82)))
     found = difference([a], [b], resamples=1000, seed=3)
     compared(a.source, b.source, "resamples=1000", "seed=3")
     out = capsys.readouterr().out

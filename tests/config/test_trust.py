@@ -389,9 +389,9 @@ def test_classes_out_of_a_checkpoint(tmp_path, monkeypatch):
 
 
 def test_a_class_name_is_no_markup():
-    from atrous.engine.evaluation import Evaluation
     from atrous.report.evaluation import show_evaluation
     from atrous.runs.protocol import protocol
+    from atrous.runs.scores import Evaluation
 
     info = ClassInfo(("[link=https://a.b]road[/link]", "[/]car"), ((0, 0, 0), (1, 1, 1)))
     console = Console(width=200, record=True, file=io.StringIO())
@@ -405,7 +405,7 @@ def test_a_class_name_is_no_markup():
         precision="32-true",
         weights="as trained",
     )
-    show_evaluation(console, Evaluation(["x"], np.array([[[3, 1], [0, 2]]], np.int32), info, about))
+    show_evaluation(console, Evaluation(["x"], np.array([[[3, 1], [0, 2]]], np.int32), info.names, about))
     assert console.export_text().count("[link=https://a.b]road[/link]") == 2  # in the table, and as the commonest class
 
 

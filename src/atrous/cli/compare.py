@@ -12,7 +12,8 @@ from rich.table import Table
 from atrous.errors import ConfigError
 from atrous.metrics.bootstrap import Difference
 from atrous.metrics.scores import iou, mean
-from atrous.runs.compare import OPTIONS, Scored, check_comparable, difference, load, paired_by_seed, verdict
+from atrous.runs.compare import OPTIONS, check_comparable, difference, paired_by_seed, protocol_lines, verdict
+from atrous.runs.scores import Evaluation, read_evaluation
 
 
 def main(argv: Sequence[str]) -> None:
@@ -44,13 +45,16 @@ def main(argv: Sequence[str]) -> None:
             f"--compare got {len(sides)} sides: {', '.join(sides) or 'none'}. Give two, such as --compare runs/a runs/b; "
             "several runs of one side are joined by commas."
         )
-    a, b = ([load(Path(path)) for path in side.split(",")] for side in sides)
+    a, b = ([read_evaluation(Path(path)) for path in side.split(",")] for side in sides)
     console = Console()
-    check_comparable(console, [*a, *b])
+    for line in protocol_lines(a[0]):
+        console.print(line, style="dim", soft_wrap=True, highlight=False)
+    for warning in check_comparable([*a, *b]):
+        console.print(f"[yellow]differs[/] {warning}", soft_wrap=True, highlight=False)
     show(console, a, b, difference(a, b, **options))
 
 
-def show(console: Console, a: Sequence[Scored], b: Sequence[Scored], found: Difference) -> None:
+def show(console: Console, a: Sequence[Evaluation], b: Sequence[Evaluation], found: Difference) -> None:
     """A row per class, the mean below, and what it comes to in words."""
     sides = [np.mean([iou(run.matrices.sum(0)) for run in side], axis=0) for side in (a, b)]
     share = a[0].matrices.sum((0, 2)) / max(1, a[0].matrices.sum())

@@ -57,7 +57,6 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         datamodule,
         settings["split"],
         resolution=resolution_of(restored.config, restored.scorer.model),
-        precision=str(restored.config["trainer"]["precision"]),
         weights=weights_of(restored.config),
         extra=settings["extra_metrics"],
     )

@@ -23,9 +23,10 @@ from atrous.report.runs import Run, find
 from atrous.report.study import Study, notes, study_of
 from atrous.report.tables import runs_csv, spread, table_csv, table_md, table_tex
 from atrous.runs import compare
-from atrous.runs.compare import OPTIONS, Scored, check_comparable, load
+from atrous.runs.compare import OPTIONS, check_comparable
 from atrous.runs.protocol import lines
 from atrous.runs.record import now
+from atrous.runs.scores import Evaluation, read_evaluation
 from atrous.system.files import write_text
 from atrous.system.locks import is_held
 from atrous.system.text import one_line, short
@@ -96,14 +97,14 @@ def run(
     runs = [_alive(run) for run in runs]
     count = sum(run.finished for run in runs)
     draws = resamples or (OPTIONS["resamples"] if count <= _MANY else _FEWER)
-    loaded: dict[Path, Scored] = {}
+    loaded: dict[Path, Evaluation] = {}
 
     def difference(a: Sequence[Path], b: Sequence[Path]) -> Difference:
         for folder in b:  # the baseline, which every comparison needs
             if folder not in loaded:
-                loaded[folder] = load(folder)
-        left, right = [load(folder) for folder in a], [loaded[folder] for folder in b]
-        check_comparable(Console(quiet=True), [*right, *left])
+                loaded[folder] = read_evaluation(folder)
+        left, right = [read_evaluation(folder) for folder in a], [loaded[folder] for folder in b]
+        check_comparable([*right, *left])
         return compare.difference(left, right, resamples=draws, seed=seed)
 
     study = study_of(runs, unread, ignored=NOT_COUNTED, baseline=baseline, compare=difference)

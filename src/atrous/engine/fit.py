@@ -78,7 +78,7 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
     from atrous.engine.evaluation import evaluate, write_evaluation, write_samples
     from atrous.engine.resolution import resolution_of
     from atrous.engine.trainer import build_trainer, warn_of_slow_precision
-    from atrous.loggers.wandb import log
+    from atrous.loggers.wandb import log_scores
     from atrous.report.evaluation import show_evaluation
     from atrous.runs.protocol import weights_of
     from atrous.runs.record import now
@@ -133,7 +133,6 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
         datamodule,
         config["eval_split"],
         resolution=resolution_of(config, scorer.model),
-        precision=str(config["trainer"]["precision"]),
         weights=weights_of(config),
         extra=config["extra_metrics"],
     )
@@ -150,7 +149,14 @@ def _fit_and_score(config: dict[str, Any], folder: Path, loggers: list[Any], rec
             steps=trainer.global_step,
             cost={**costs, "train_seconds": seconds},
         )
-        log(loggers, scored, samples)
+        log_scores(
+            loggers,
+            scores=scored.scores,
+            classes=scored.classes,
+            class_scores=scored.class_scores,
+            confusion=scored.confusion,
+            samples=samples,
+        )
         show_evaluation(console, scored)
         _say_what_next(console, folder, best, seconds)
     return scored.scores["miou"]

@@ -22,7 +22,7 @@ from atrous.cli.analyse import split_images
 from atrous.data.scenes.scenes import CLASS_INFO
 from atrous.engine.build import build_datamodule, build_model
 from atrous.engine.checkpoint import Restored, check_classes
-from atrous.engine.evaluation import Evaluation, evaluate
+from atrous.engine.evaluation import evaluate
 from atrous.engine.resolution import resolution_of
 from atrous.engine.trainer import build_trainer, quiet_lightning
 from atrous.errors import ConfigError
@@ -31,6 +31,7 @@ from atrous.layers.twin import meta_twin
 from atrous.metrics.scores import mean
 from atrous.models.deeplabv2 import DeepLabV2
 from atrous.runs.protocol import weights_of
+from atrous.runs.scores import Evaluation
 from atrous.system.devices import load_average, processor_name
 
 CONTEXT = ("field_a", "field_b")  # of `scenes`: alike but for their marker
@@ -93,7 +94,6 @@ def _evaluate(restored: Restored, config: dict[str, Any], split: str, *, extra: 
         datamodule,
         split,
         resolution=resolution_of(config, restored.scorer.model),
-        precision=str(config["trainer"]["precision"]),
         weights=weights_of(config),
         extra=extra,
     )

@@ -6,23 +6,55 @@ import csv
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:  # it imports torch
-    from atrous.engine.evaluation import Evaluation
+import numpy as np
+from numpy.typing import NDArray
 
 
-def log(loggers: list[Any], evaluation: Evaluation, samples: list[Path]) -> None:
-    """Logs to every W&B logger among `loggers`; the other loggers hold numbers over time only."""
+def log_scores(
+    loggers: list[Any],
+    *,
+    scores: Mapping[str, float],
+    classes: Sequence[str],
+    class_scores: Mapping[str, NDArray[np.float64]],
+    confusion: NDArray[np.int64],
+    samples: list[Path],
+) -> None:
+    """Logs a run's final scores to every W&B logger among `loggers`; the other loggers hold numbers over time only.
+
+    Args:
+        loggers: The run's.
+        scores: By name.
+        classes: The classes' names, C.
+        class_scores: Each class's scores by name, (C,).
+        confusion: The confusion matrix (C, C), rows as truth.
+        samples: Pictures.
+    """
     for logger in loggers:
         if type(logger).__name__ == "WandbLogger":
-            _log(logger.experiment, evaluation, samples)
+            import wandb
+
+            rows = [[name, *(float(values[i]) for values in class_scores.values())] for i, name in enumerate(classes)]
+            cells = [
+                [true, predicted, int(confusion[i, j])]
+                for i, true in enumerate(classes)
+                for j, predicted in enumerate(classes)
+            ]
+            logger.experiment.summary.update({f"final/{name}": value for name, value in scores.items()})
+            logger.experiment.log(
+                {
+                    "final/per_class": wandb.Table(columns=["class", *class_scores], data=rows),
+                    "final/confusion": wandb.Table(columns=["truth", "prediction", "pixels"], data=cells),
+                    "final/samples": [wandb.Image(str(path), caption=path.stem) for path in samples],
+                }
+            )
 
 
 def keep_id(loggers: list[Any], record: Any) -> None:
-    """Notes the id that W&B has given the run, which under a sweep's agent is the sweep's, for one that goes on with it."""
+    """Stores the W&B run id so that a resumed run can reuse it; under a sweep's agent it is the sweep's."""
     for logger in loggers:
         if type(logger).__name__ == "WandbLogger":
             record.update(wandb_id=logger.experiment.id)
@@ -60,25 +92,6 @@ def log_report(folder: Path, files: Mapping[str, str], *, project: str, name: st
         run.log_artifact(artifact)
         run.log({"report/table": table, "report/page": wandb.Html(str(folder / "report.html"), inject=False)})
         return str(run.url) if online else f"{Path(run.dir).parent}, which `wandb sync` sends"
-
-
-def _log(run: Any, evaluation: Evaluation, samples: list[Path]) -> None:
-    import wandb
-
-    names = evaluation.class_info.names
-    scores = evaluation.class_scores
-    columns = ["class", *scores]
-    rows = [[name, *(float(values[i]) for values in scores.values())] for i, name in enumerate(names)]
-    counts = evaluation.confusion
-    cells = [[names[i], names[j], int(counts[i, j])] for i in range(len(names)) for j in range(len(names))]
-    run.summary.update({f"final/{name}": value for name, value in evaluation.scores.items()})
-    run.log(
-        {
-            "final/per_class": wandb.Table(columns=columns, data=rows),
-            "final/confusion": wandb.Table(columns=["truth", "prediction", "pixels"], data=cells),
-            "final/samples": [wandb.Image(str(path), caption=path.stem) for path in samples],
-        }
-    )
 
 
 def wandb_login() -> bool:

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from atrous.engine.evaluation import Evaluation
 from atrous.metrics.scores import Scores, mean
 from atrous.runs.protocol import lines
+from atrous.runs.scores import Evaluation
 
 
 def show_evaluation(console: Console, evaluation: Evaluation) -> None:
@@ -32,7 +32,7 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
     for column in ("pixels", *classes):
         table.add_column(column, justify="right")
     table.add_column("")
-    for index, name in enumerate(evaluation.class_info.names):
+    for index, name in enumerate(evaluation.classes):
         iou = classes["IoU"][index]
         bar = "" if np.isnan(iou) else "█" * round((10 if extra else 20) * iou)
         row = [_number(values[index]) for values in classes.values()]
@@ -44,7 +44,7 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
     told = [
         f"pixel accuracy {_number(scores['pixel_accuracy'])}   frequency-weighted IoU {_number(scores['fwiou'])}   "
         f"mean over images of their mIoU {_number(image_miou)}   mIoU of always predicting "
-        f"{evaluation.class_info.names[int(truth.argmax())]!r} {_number(evaluation.constant_miou)}"
+        f"{evaluation.classes[int(truth.argmax())]!r} {_number(evaluation.constant_miou)}"
     ]
     for line in (*told, *_extra_lines(extra)):
         console.print(line, soft_wrap=True, markup=False)

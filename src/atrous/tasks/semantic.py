@@ -21,14 +21,13 @@ from atrous.inference.image import Pixels
 from atrous.inference.labels import most_likely, strip_labels
 from atrous.inference.mode import Mode
 from atrous.inference.whole import Whole
-from atrous.metrics.confusion import ConfusionMatrix, confusion_per_image
-from atrous.metrics.extra import ExtraScores
+from atrous.metrics.confusion import ConfusionMatrix
 from atrous.metrics.scores import per_class, summary
 from atrous.types import Batch, ClassInfo, SegOutput
 
 
 class SemanticScorer(pl.LightningModule):
-    """Labels images with `model` and keeps one confusion matrix per image.
+    """Labels images with `model`.
 
     Args:
         model: (N, 3, H, W) float images -> SegOutput.
@@ -46,8 +45,6 @@ class SemanticScorer(pl.LightningModule):
         self.model = model.to(memory_format=self.memory_format)
         self.class_info = class_info
         self.inference = inference or Whole()
-        self.per_image: dict[str, Tensor] = {}  # name -> int32 (C, C), filled by `test_step`
-        self.extra: ExtraScores | None = None  # filled by `test_step` where it is given
 
     def forward(self, images: Tensor) -> SegOutput:
         output: SegOutput = self.model(images.contiguous(memory_format=self.memory_format))
@@ -67,33 +64,6 @@ class SemanticScorer(pl.LightningModule):
         ]
         labels, confidence = (torch.cat(parts, dim=1) for parts in zip(*strips, strict=True))
         return labels, confidence
-
-    def on_test_start(self) -> None:
-        self.per_image = {}
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        if self.extra is None:
-            predicted = self.predict_labels(batch["image"])
-        else:
-            predicted, confidence = self.predict_confidence(batch["image"])
-            maps = (part.cpu().numpy() for part in (predicted, batch["mask"], confidence))
-            for name, *image in zip(batch["name"], *maps, strict=True):
-                self.extra.add(name, *image)
-        matrices = confusion_per_image(
-            predicted, batch["mask"], self.class_info.num_classes, self.class_info.ignore_index
-        )
-        self.per_image |= dict(zip(batch["name"], matrices.to("cpu", torch.int32), strict=True))
-
-    def on_test_epoch_end(self) -> None:
-        """Collects the images that other processes have scored."""
-        if self.trainer.world_size > 1:
-            parts: list[dict[str, Tensor]] = [{} for _ in range(self.trainer.world_size)]
-            torch.distributed.all_gather_object(parts, self.per_image)
-            self.per_image = {name: matrix for part in parts for name, matrix in part.items()}
-            if self.extra is not None:
-                extras: list[Any] = [None] * self.trainer.world_size
-                torch.distributed.all_gather_object(extras, self.extra)
-                self.extra.merge(extras[: self.global_rank] + extras[self.global_rank + 1 :])
 
 
 class SemanticTask(SemanticScorer):
