@@ -45,7 +45,7 @@ def test_a_checkpoint_on_its_own_images(finished_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["size=64"], ["size=64", "size=[512,1024]"]),
+        (["size=64"], ["size=64", "[512,1024]"]),
         (["images=-1"], ["images=-1", "from 0 on"]),
         (["inputs=dreams"], ["inputs=dreams", "noise, train, val, test"]),
         (["model=deeplabv9"], ["deeplabv9"]),

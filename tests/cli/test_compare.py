@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atrous.cli import evaluate
+from atrous.cli import compare
 from atrous.runs.compare import difference
 from atrous.runs.protocol import differences, lines, protocol, weights_of
 from atrous.runs.scores import read_evaluation
@@ -60,7 +60,7 @@ def left_by(tmp_path):
 
 
 def compared(*arguments: object) -> None:
-    evaluate.main(["--compare", *map(str, arguments)])
+    compare.main([*map(str, arguments)])
 
 
 def test_the_better_side_is_named_with_its_interval(left_by, capsys):
@@ -186,11 +186,15 @@ def test_what_is_missing_is_named(left_by, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["one"], "--compare got 1 sides: one. Give two"),
-        (["a", "b", "c"], "--compare got 3 sides"),
-        (["a", "b", "resamples=many"], "resamples=many is impossible; give a whole number, such as resamples=10000"),
+        ([], "compare got no sides; give two"),
+        (["one"], "compare got 1 sides: one. Give two"),
+        (["a", "b", "c"], "compare got 3 sides"),
+        (
+            ["a", "b", "resamples=many"],
+            "resamples=many is impossible; give a whole number from 1 on, such as 'resamples=10000'",
+        ),
         (["a", "b", "resamples=0"], "resamples=0 is impossible"),
-        (["a", "b", "--fast"], "--compare knows no option '--fast'"),
+        (["a", "b", "--fast"], "compare has no setting '--fast'; choose from resamples=, seed="),
     ],
 )
 def test_wrong_arguments(arguments, told, capsys):

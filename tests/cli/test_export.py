@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from atrous.cli import export, predict
-from atrous.cli.export import told
 from atrous.data.scenes.scenes import Scenes
+from atrous.engine.export import size_range
 from atrous.export import files, runtime
 
 
@@ -115,7 +115,7 @@ def test_an_export_that_stops_is_not_written(ckpt, tmp_path, monkeypatch, capsys
     [
         ("format=tensorrt", ["format=tensorrt", "onnx, torch, both"]),
         ("size=7", ["size=7", "[height,width]"]),
-        ("size=[0,64]", ["size=[0, 64]"]),
+        ("size=[0,64]", ["size=[0,64]"]),
         ("count=0", ["count=0"]),
         ("images=nowhere", ["no images", "nowhere"]),
         ("data=camvid data.root=nowhere", ["can't be had", "images=FOLDER"]),
@@ -138,9 +138,9 @@ def test_an_impossible_opset():
 
 
 def test_sizes_in_words():
-    assert told("height", 1, None) == "any height from 1 on"
-    assert told("height", 65, 224) == "height 65 to 224"
-    assert told("width", 48, 48) == "width 48 only"
+    assert size_range("height", 1, None) == "any height from 1 on"
+    assert size_range("height", 65, 224) == "height 65 to 224"
+    assert size_range("width", 48, 48) == "width 48 only"
 
 
 def test_help(capsys):

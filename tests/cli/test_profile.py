@@ -75,12 +75,12 @@ def test_globs_settings_and_runs_in_one_table(in_process, tmp_path, capsys, conf
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["sizes=[512]"], ["sizes=[512]", "[[512,512],[512,1024]]"]),
+        (["sizes=[512]"], ["sizes=[512]", "[[512,512]]"]),
         (["batch_sizes=[0]"], ["batch_sizes=[0]", "from 1 on"]),
         (["precisions=[8-true]"], ["8-true", "bf16-mixed"]),
         (["modes=[dreaming]"], ["dreaming", "inference, training"]),
         (["repeats=0"], ["repeats=0", "from 1 on"]),
-        (["accelerator=abacus"], ["accelerator=abacus", "cpu or gpu"]),
+        (["accelerator=abacus"], ["accelerator=abacus", "cpu, gpu"]),
         (["models=unheard*"], ["models=unheard*", "deeplabv3plus"]),
         (["runs=nowhere/*"], ["runs=nowhere/*", "config.yaml"]),
     ],

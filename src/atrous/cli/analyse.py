@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from atrous.cli.app import errors_as_messages
-from atrous.cli.settings import own_settings
-from atrous.config.compose import compose_groups, prepare
+from atrous.cli.app import run_command
+from atrous.config.compose import compose_groups
+from atrous.config.values import NonNegativeInt, Size
 from atrous.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,15 +21,26 @@ if TYPE_CHECKING:
     from atrous.analysis.valid_taps import AtrousConvs
     from atrous.data.datamodule import SegmentationDataModule
 
-INPUTS = ("noise", "train", "val", "test")
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """See conf/analyse.yaml."""
+
+    ckpt: str | None
+    size: Size | None
+    images: NonNegativeInt
+    inputs: Literal["noise", "train", "val", "test"]
+    seed: NonNegativeInt
+    accelerator: str | None
+    out: Path | None
+    trusted: list[str]
+    overrides: list[str]
+    command: str
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`atrous analyse model=... [key=value ...]`; see conf/analyse.yaml."""
-    prepare()
-    with errors_as_messages():
-        settings, overrides = own_settings("analyse", sys.argv[1:] if argv is None else argv)
-        run(settings, overrides)
+    run_command("analyse", Settings, lambda settings: run(vars(settings), settings.overrides), argv)
 
 
 def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -41,11 +51,9 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     from atrous.analysis.effective_field import SHARE, effective_field
     from atrous.analysis.receptive_field import receptive_fields
     from atrous.analysis.valid_taps import atrous_convs, wide_rates
-    from atrous.config.command_line import command_line
     from atrous.runs.record import now
     from atrous.system.files import to_json, write_text
 
-    _check(settings)
     model, config = _network(settings, overrides)
     size = settings["size"] or config["data"].get("train_transform", {}).get("crop_size") or [512, 512]
     fields = receptive_fields(model)
@@ -61,7 +69,7 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     if warning:
         console.print(f"[yellow]warning[/] {warning}", soft_wrap=True)
     content: dict[str, Any] = {
-        "command": command_line(),
+        "command": settings["command"],
         "created": now(),
         "model": config["model"],
         "size": size,
@@ -87,17 +95,6 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         drawn = _draw(out / "analysis.png", size, fields, convs, effective)
         print(f"written to {out}: analysis.json{', analysis.png' * drawn}")
     return content
-
-
-def _check(settings: dict[str, Any]) -> None:
-    size, images, inputs = settings["size"], settings["images"], settings["inputs"]
-    whole = isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
-    if size is not None and not whole:
-        raise ConfigError(f"size={size} is impossible; give height and width in pixels, such as 'size=[512,1024]'.")
-    if not isinstance(images, int) or images < 0:
-        raise ConfigError(f"images={images} is impossible; give a whole number from 0 on.")
-    if inputs not in INPUTS:
-        raise ConfigError(f"inputs={inputs} is unknown; choose one of {', '.join(INPUTS)}.")
 
 
 def _network(settings: dict[str, Any], overrides: list[str]) -> tuple[nn.Module, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the commands share of Hydra: where the configs are, how a command starts, and how an error is shown."""
+"""How a command starts and how it shows an error."""
 
 from __future__ import annotations
 
@@ -6,36 +6,42 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-import hydra
-from hydra.errors import HydraException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-
-from atrous.config.compose import CONF_DIR, prepare
+from atrous.cli.settings import read_settings
+from atrous.config.compose import hydra_app, prepare
 from atrous.config.messages import error_message
-from atrous.errors import AtrousError
 from atrous.system.text import printable
 
+T = TypeVar("T")
 
-def run_hydra(task: Callable[[DictConfig], Any], config_name: str, argv: Sequence[str] | None) -> None:
-    """Composes `conf/<config_name>.yaml` with the overrides in `argv` (None: the process's own) and calls `task`.
 
-    Leaves with status 1 and a message where the user's input is at fault; `HYDRA_FULL_ERROR=1` shows the traceback.
+def run_command(command: str, settings: type[T], run: Callable[[T], Any], argv: Sequence[str] | None) -> None:
+    """Reads a command's settings and calls `run` with them.
+
+    Args:
+        command: The command's name, and that of its yaml in `conf/`.
+        settings: The dataclass of its settings; see `read_settings`.
+        run: Does the work.
+        argv: What follows the command's name; None: the process's own arguments.
     """
+    prepare()
+    with errors_as_messages():
+        run(read_settings(command, settings, sys.argv[1:] if argv is None else argv))
+
+
+def run_hydra(task: Callable[[Any], Any], config_name: str, argv: Sequence[str] | None) -> None:
+    """As `run_command` for a command that Hydra reads, multiruns included: `conf/<config_name>.yaml` is its config."""
     prepare()
     if argv is not None:
         sys.argv = [f"atrous {config_name}", *argv]
-    # Imported under its module's name, not `__main__`, so that launchers pickle the task by reference.
-    app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(task)
     with errors_as_messages():
-        app()
+        hydra_app(task, config_name)()
 
 
 @contextmanager
 def errors_as_messages() -> Iterator[None]:
-    """Shows errors that a user can mend as messages on stderr and leaves with status 1; lets bugs pass."""
+    """Prints user errors without a traceback and exits with 1; `HYDRA_FULL_ERROR=1` shows the traceback."""
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         yield
         return
@@ -45,7 +51,7 @@ def errors_as_messages() -> Iterator[None]:
     except BrokenPipeError:  # whoever reads us, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (AtrousError, HydraException, OmegaConfBaseException, OSError) as error:
+    except Exception as error:
         message = error_message(error)
         if message is None:
             raise

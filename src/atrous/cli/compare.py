@@ -1,88 +1,49 @@
-"""`evaluate --compare A B`: whether a difference is more than chance."""
+"""`compare`: whether the difference between two runs is more than chance."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-import numpy as np
-from rich.console import Console
-from rich.table import Table
-
+from atrous.cli.app import run_command
+from atrous.cli.settings import Words
+from atrous.config.values import NonNegativeInt, PositiveInt
 from atrous.errors import ConfigError
-from atrous.metrics.bootstrap import Difference
-from atrous.metrics.scores import iou, mean
-from atrous.runs.compare import OPTIONS, check_comparable, difference, paired_by_seed, protocol_lines, verdict
-from atrous.runs.scores import Evaluation, read_evaluation
 
 
-def main(argv: Sequence[str]) -> None:
-    """`atrous evaluate --compare A B [resamples=10000] [seed=0]`.
+@dataclass(frozen=True)
+class Settings:
+    """See conf/compare.yaml."""
 
-    A and B are run folders, `out` folders of `evaluate` or their result.json; several runs of one side, such as its seeds,
-    are joined by commas.
+    sides: Annotated[list[str], Words("sides; give two, such as: atrous compare runs/a runs/b")]
+    resamples: PositiveInt
+    seed: NonNegativeInt
 
-    Raises:
-        ConfigError: If not two sides are given, or an option is unknown.
-        DataError: If something is missing, or the scores can't be compared.
-    """
-    options = dict(OPTIONS)
-    sides = []
-    for argument in argv:
-        key, equals, value = argument.partition("=")
-        if equals and key in options:
-            if not value.isdecimal() or (key == "resamples" and int(value) < 1):
-                raise ConfigError(f"{argument} is impossible; give a whole number, such as {key}={OPTIONS[key]}.")
-            options[key] = int(value)
-        elif argument.startswith("-"):
-            raise ConfigError(
-                f"--compare knows no option {argument!r}; give two folders, and {' or '.join(options)}=..."
-            )
-        else:
-            sides.append(argument)
-    if len(sides) != 2:
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """`atrous compare A B [key=value ...]`; see conf/compare.yaml."""
+    run_command("compare", Settings, run, argv)
+
+
+def run(settings: Settings) -> None:
+    """Shows both sides' scores and what their difference comes to."""
+    if len(settings.sides) != 2:
         raise ConfigError(
-            f"--compare got {len(sides)} sides: {', '.join(sides) or 'none'}. Give two, such as --compare runs/a runs/b; "
-            "several runs of one side are joined by commas."
+            f"compare got {len(settings.sides)} sides: {', '.join(settings.sides)}. Give two, such as: atrous compare runs/a "
+            "runs/b; several runs of one side are joined by commas."
         )
-    a, b = ([read_evaluation(Path(path)) for path in side.split(",")] for side in sides)
+    from rich.console import Console
+
+    from atrous.report.comparison import show_comparison
+    from atrous.runs.compare import check_comparable, difference, protocol_lines
+    from atrous.runs.scores import read_evaluation
+
+    a, b = ([read_evaluation(Path(path)) for path in side.split(",")] for side in settings.sides)
     console = Console()
     for line in protocol_lines(a[0]):
         console.print(line, style="dim", soft_wrap=True, highlight=False)
     for warning in check_comparable([*a, *b]):
         console.print(f"[yellow]differs[/] {warning}", soft_wrap=True, highlight=False)
-    show(console, a, b, difference(a, b, **options))
-
-
-def show(console: Console, a: Sequence[Evaluation], b: Sequence[Evaluation], found: Difference) -> None:
-    """A row per class, the mean below, and what it comes to in words."""
-    sides = [np.mean([iou(run.matrices.sum(0)) for run in side], axis=0) for side in (a, b)]
-    share = a[0].matrices.sum((0, 2)) / max(1, a[0].matrices.sum())
-    console.print()
-    table = Table(title=f"IoU on the same {len(a[0].names)} images", title_justify="left")
-    table.add_column("class")
-    for column in ("pixels", "A", "B", "A - B", f"{found.confidence:.0%} interval"):
-        table.add_column(column, justify="right")
-    for row in zip(a[0].classes, share, *sides, found.iou, found.iou_low, found.iou_high, strict=True):
-        name, pixels, left, right, gap, low, high = row
-        style = "green" if low > 0 else "red" if high < 0 else ""
-        interval = "" if np.isnan(low) else f"{low:+.3f} to {high:+.3f}"
-        table.add_row(name, f"{pixels:.1%}", _number(left), _number(right), _number(gap, "+.3f"), interval, style=style)
-    table.add_section()
-    miou = [np.mean([mean(iou(run.matrices.sum(0))) for run in side]) for side in (a, b)]
-    values = [*(f"{value:.3f}" for value in miou), f"{found.miou:+.3f}", f"{found.low:+.3f} to {found.high:+.3f}"]
-    table.add_row("[bold]mean[/]", "", *(f"[bold]{value}[/]" for value in values))
-    console.print(table)
-    for name, side in zip("AB", (a, b), strict=True):
-        console.print(f"{name}: {', '.join(str(run.source) for run in side)}", soft_wrap=True, highlight=False)
-    console.print(f"\n[bold]{verdict(found)}[/]", highlight=False)
-    told = f"{found.resamples} resamples of the images"
-    if len(a) == len(b) == 1:
-        told += ". The interval is about which images were scored; how another seed would train is not in it."
-    else:
-        told += f", Student's t over the runs, {'paired by seed' if paired_by_seed(a, b) else 'not paired'}."
-    console.print(told, soft_wrap=True, highlight=False)
-
-
-def _number(value: float, style: str = ".3f") -> str:
-    return "absent" if np.isnan(value) else f"{value:{style}}"
+    show_comparison(console, a, b, difference(a, b, resamples=settings.resamples, seed=settings.seed))

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atrous.cli.app import errors_as_messages
-from atrous.cli.settings import own_settings
-from atrous.config.checks import check_extra_metrics
-from atrous.config.compose import prepare
+from atrous.cli.app import run_command
+from atrous.config.values import Split
+
+
+@dataclass(frozen=True)
+class Settings:
+    """See conf/evaluate.yaml."""
+
+    ckpt: str
+    split: Split
+    accelerator: str | None
+    out: Path | None
+    extra_metrics: bool
+    trusted: list[str]
+    overrides: list[str]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """`atrous evaluate ckpt=... [key=value ...]` and `atrous evaluate --compare A B`; see conf/evaluate.yaml."""
-    prepare()
-    given = list(sys.argv[1:] if argv is None else argv)
-    with errors_as_messages():
-        if "--compare" in given and not {"-h", "--help"} & set(given):
-            from atrous.cli.compare import main
-
-            given.remove("--compare")
-            main(given)
-            return
-        settings, overrides = own_settings("evaluate", given)
-        check_extra_metrics(settings["extra_metrics"])
-        run(settings, overrides)
+    """`atrous evaluate ckpt=... [key=value ...]`; see conf/evaluate.yaml."""
+    run_command("evaluate", Settings, lambda settings: run(vars(settings), settings.overrides), argv)
 
 
 def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     restored = restore(Path(settings["ckpt"]), settings, overrides)
     datamodule = build_datamodule(restored.config)
     check_classes(restored, datamodule.class_info)
-    out = None if settings["out"] is None else Path(settings["out"])
+    out = settings["out"]
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     trainer = build_trainer(restored.config, callbacks=[Progress()], loggers=[], folder=out or Path())

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from rich.console import Console
 from rich.text import Text
 
-from atrous.cli.app import errors_as_messages
-from atrous.cli.settings import own_settings
-from atrous.config.command_line import command_line
-from atrous.config.compose import prepare
+from atrous.cli.app import run_command
+from atrous.cli.settings import Words
 from atrous.config.fingerprint import NOT_COUNTED
+from atrous.config.values import NonNegativeInt, PositiveInt, Size, Split
 from atrous.errors import ConfigError, DataError
 from atrous.lab.data import Lab, read
 from atrous.lab.page import figures, page
@@ -29,19 +28,32 @@ from atrous.runs.record import now
 from atrous.system.files import to_json, write_text
 from atrous.system.text import one_line, short
 
-SPLITS = ("train", "val", "test")
+
+@dataclass(frozen=True)
+class Settings:
+    """See conf/lab.yaml."""
+
+    roots: Annotated[
+        list[Path], Words("folder; give one or more that hold run folders, such as: atrous lab runs/sweep")
+    ]
+    out: Path
+    split: Split
+    context_distances: list[NonNegativeInt]
+    effective_images: NonNegativeInt
+    size: Size | None
+    latency_rounds: NonNegativeInt
+    warm_up: NonNegativeInt
+    memory: bool
+    threads: PositiveInt | None
+    accelerator: str | None
+    trusted: list[str]
+    overrides: list[str]
+    command: str
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`atrous lab RUNS... [key=value ...]`; see conf/lab.yaml."""
-    prepare()
-    given = list(sys.argv[1:] if argv is None else argv)
-    if argv is not None:
-        sys.argv = ["atrous lab", *given]
-    with errors_as_messages():
-        settings, rest = own_settings("lab", given)
-        roots, overrides = _split(rest)
-        run(roots, settings, overrides)
+    run_command("lab", Settings, lambda settings: run(settings.roots, vars(settings), settings.overrides), argv)
 
 
 def run(roots: Sequence[Path], settings: dict[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -56,13 +68,13 @@ def run(roots: Sequence[Path], settings: dict[str, Any], overrides: Sequence[str
         ConfigError: If a setting is impossible.
         DataError: If there is no finished run.
     """
-    _check(settings)
+    _check_overrides(overrides)
     study = _study(roots)
-    out = Path(settings["out"])
+    out = settings["out"]
     store = Store(out / "measured")
     measured = Plan(study, settings, list(overrides), store).measure()
     title = f"Dilation lab: {', '.join(str(short(root.resolve())) for root in roots)}"
-    text = to_json({"title": title, "command": command_line(), "created": now(), **measured})
+    text = to_json({"title": title, "command": settings["command"], "created": now(), **measured})
     content: dict[str, Any] = json.loads(text)  # what is read from the file later is what is shown now
     lab = read(content)
     out.mkdir(parents=True, exist_ok=True)
@@ -80,43 +92,13 @@ def run(roots: Sequence[Path], settings: dict[str, Any], overrides: Sequence[str
     return content
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Folders, and changes to the checkpoints' configs."""
-    roots = [argument for argument in arguments if "=" not in argument or Path(argument).exists()]
-    overrides = [argument for argument in arguments if argument not in roots]
-    if not roots:
-        raise ConfigError("lab got no folder. Give one or more that hold run folders, such as: atrous lab runs/sweep")
+def _check_overrides(overrides: Sequence[str]) -> None:
     for override in overrides:
         if override.lstrip("+").partition("=")[0].partition(".")[0] not in ("data", "inference", "trainer", "task"):
             raise ConfigError(
                 f"{override} is impossible: lab takes a network as its run trained it. Of the checkpoints' settings it "
                 "changes those of data, inference, trainer and task, such as data.root=...; its own are in lab --help."
             )
-    return [Path(root) for root in roots], overrides
-
-
-def _check(settings: dict[str, Any]) -> None:
-    def whole(value: Any, least: int) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-    for key, least in (("effective_images", 0), ("latency_rounds", 0), ("warm_up", 0)):
-        if not whole(settings[key], least):
-            raise ConfigError(f"{key}={settings[key]} is impossible; give a whole number from {least} on.")
-    if settings["threads"] is not None and not whole(settings["threads"], 1):
-        raise ConfigError(f"threads={settings['threads']} is impossible; give a whole number from 1 on, or null.")
-    distances = settings["context_distances"]
-    if not isinstance(distances, list) or not all(whole(distance, 0) for distance in distances):
-        raise ConfigError(
-            f"context_distances={distances} is impossible; give whole numbers of pixels, such as "
-            "'context_distances=[4,8,16]', or [] for none."
-        )
-    size = settings["size"]
-    if size is not None and not (isinstance(size, list) and len(size) == 2 and all(whole(side, 1) for side in size)):
-        raise ConfigError(f"size={size} is impossible; give height and width in pixels, such as 'size=[512,1024]'.")
-    if settings["split"] not in SPLITS:
-        raise ConfigError(f"split={settings['split']} is unknown; choose one of {', '.join(SPLITS)}.")
-    if not isinstance(settings["memory"], bool):
-        raise ConfigError(f"memory={settings['memory']} is impossible; give true or false.")
 
 
 def _study(roots: Sequence[Path]) -> Study:

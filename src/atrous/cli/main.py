@@ -9,6 +9,7 @@ COMMANDS = {
     "browse": "look at samples as the network gets them",
     "train": "train a network; also `python train.py`",
     "evaluate": "score a checkpoint on a split",
+    "compare": "tell whether two runs differ by more than chance; also `evaluate --compare`",
     "predict": "label images: a file, a folder or a glob",
     "export": "write a network as ONNX or a torch program, checked",
     "audit": "read every file of a data set and tell what is wrong",
@@ -22,10 +23,11 @@ COMMANDS = {
 
 def main() -> None:
     """The console script `atrous` and `python -m atrous`: `atrous <command> [arguments]`."""
-    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    command, *words = sys.argv[1:] or [""]
+    if command == "evaluate" and "--compare" in words:
+        command, words = "compare", [word for word in words if word != "--compare"]
     if command in COMMANDS:
-        module = importlib.import_module(f"atrous.cli.{command}")
-        module.main(sys.argv[2:])
+        importlib.import_module(f"atrous.cli.{command}").main(words)
         return
     lines = ["usage: atrous <command> [arguments]      (atrous <command> --help tells more)", ""]
     lines += [f"  {name:<10}{what}" for name, what in COMMANDS.items()]

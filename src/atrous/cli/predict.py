@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
-import glob
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atrous.cli.app import errors_as_messages
-from atrous.cli.settings import own_settings
-from atrous.config.compose import prepare
-from atrous.errors import ConfigError, DataError
+from atrous.cli.app import run_command
+from atrous.config.values import PositiveInt, Split
+from atrous.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """See conf/predict.yaml."""
+
+    ckpt: str
+    images: str | None
+    split: Split | None
+    out: Path
+    overlay: bool
+    overlay_size: PositiveInt
+    probabilities: bool
+    max_pixels: PositiveInt
+    accelerator: str | None
+    trusted: list[str]
+    overrides: list[str]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`atrous predict ckpt=... images=... [key=value ...]`; see conf/predict.yaml."""
-    prepare()
-    with errors_as_messages():
-        settings, overrides = own_settings("predict", sys.argv[1:] if argv is None else argv)
-        run(settings, overrides)
+    run_command("predict", Settings, lambda settings: run(vars(settings), settings.overrides), argv)
 
 
 def run(settings: dict[str, Any], overrides: list[str]) -> list[Path]:
     """Returns the label PNGs that it wrote."""
+    from atrous.data.io.listing import find_images
+
     if (settings["images"] is None) == (settings["split"] is None):
         raise ConfigError(
             f"images={settings['images']}, split={settings['split']}: give one of them, images=FOLDER or the split of a data "
             "set, such as split=test."
         )
-    out = Path(settings["out"])
+    out = settings["out"]
     kinds = ["labels"] + [
         kind for kind, key in (("overlays", "overlay"), ("probabilities", "probabilities")) if settings[key]
     ]
     files: dict[str, Path] = {}
     if settings["images"] is not None:
-        jobs = output_names(find_images(str(settings["images"])))
+        jobs = output_names(find_images(settings["images"]))
         refuse_overwriting(jobs, out, kinds)
         files = {name: path for path, name in jobs.items()}
 
@@ -97,33 +112,6 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Path]:
     print(f"{len(written)} image{'s' * (len(written) != 1)} labelled, written to {out}: {', '.join(kinds)}")
     print("label values: " + ", ".join(f"{value} {name}" for value, name in zip(info.ids, info.names, strict=True)))
     return written
-
-
-def find_images(images: str) -> dict[Path, Path]:
-    """The images that a file, folder or glob names -> their paths relative to what was named, in name order.
-
-    Raises:
-        DataError: If there are none.
-    """
-    from atrous.data.io.files import IMAGE_SUFFIXES
-
-    path = Path(images)
-    if path.is_file():
-        return {path: Path(path.name)}
-    if path.is_dir():
-        found = {
-            file: file.relative_to(path) for file in sorted(path.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES
-        }
-        where = f"folder {images} and its subfolders"
-    else:
-        files = map(Path, sorted(glob.glob(images, recursive=True)))  # noqa: PTH207 (an absolute pattern)
-        found = {file: Path(file.name) for file in files if file.is_file()}
-        where = f"files that match {images!r}"
-    if not found:
-        raise DataError(
-            f"no images: there are none among the {where}. Give a file, a folder or a quoted glob; read are {', '.join(sorted(IMAGE_SUFFIXES))}."
-        )
-    return found
 
 
 def output_names(images: dict[Path, Path]) -> dict[Path, str]:

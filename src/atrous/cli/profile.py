@@ -11,11 +11,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from atrous.cli.app import errors_as_messages
-from atrous.cli.settings import own_settings
+from atrous.cli.app import errors_as_messages, run_command
 from atrous.config.compose import CONF_DIR, prepare
+from atrous.config.values import NonNegativeInt, NotEmpty, PositiveInt, Size
 from atrous.errors import AtrousError, ConfigError
 
 if TYPE_CHECKING:
@@ -40,12 +40,29 @@ class Subject:
     score: float | None = None
 
 
+@dataclass(frozen=True)
+class Settings:
+    """See conf/profile.yaml."""
+
+    models: str | list[str] | None
+    runs: str | list[str] | None
+    sizes: Annotated[list[Size], NotEmpty()]
+    batch_sizes: Annotated[list[PositiveInt], NotEmpty()]
+    precisions: Annotated[list[Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]], NotEmpty()]
+    modes: Annotated[list[Literal["inference", "training"]], NotEmpty()]
+    warm_up: NonNegativeInt
+    repeats: PositiveInt
+    threads: PositiveInt | None
+    accelerator: Literal["cpu", "gpu", "cuda"]
+    out: Path | None
+    trusted: list[str]
+    overrides: list[str]
+    command: str
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """`atrous profile models=... [key=value ...]`; see conf/profile.yaml."""
-    prepare()
-    with errors_as_messages():
-        settings, overrides = own_settings("profile", sys.argv[1:] if argv is None else argv)
-        run(settings, overrides)
+    run_command("profile", Settings, lambda settings: run(vars(settings), settings.overrides), argv)
 
 
 def run(settings: dict[str, Any], overrides: list[str]) -> list[Row]:
@@ -53,12 +70,10 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Row]:
     from rich.console import Console
     from rich.progress import Progress
 
-    from atrous.config.command_line import command_line
     from atrous.runs.record import now
     from atrous.system.devices import processor_name
     from atrous.system.files import to_json, write_text
 
-    _check(settings)
     subjects = [*_models(settings["models"], overrides), *_runs(settings["runs"], settings["trusted"])]
     if not subjects:
         subjects = list(_models("deeplabv3plus_small", overrides))
@@ -85,49 +100,12 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Row]:
     if settings["out"] is not None:
         out = Path(settings["out"])
         device = next((row["device"] for row in rows if row.get("device")), processor_name())
-        content = {"command": command_line(), "created": now(), "device": device, **options, "rows": rows}
+        content = {"command": settings["command"], "created": now(), "device": device, **options, "rows": rows}
         write_text(out / "profile.json", to_json(content))
         write_text(out / "profile.csv", _csv(rows))
         drawn = _draw(out / "profile.png", rows)
         print(f"written to {out}: profile.csv, profile.json{', profile.png' * drawn}")
     return rows
-
-
-def _check(settings: dict[str, Any]) -> None:
-    def whole(value: Any, least: int = 1) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-    sizes = settings["sizes"]
-    if (
-        not isinstance(sizes, list)
-        or not sizes
-        or not all(isinstance(size, list) and len(size) == 2 and all(map(whole, size)) for size in sizes)
-    ):
-        raise ConfigError(
-            f"sizes={sizes} is impossible; give heights and widths, such as 'sizes=[[512,512],[512,1024]]'."
-        )
-    batches = settings["batch_sizes"]
-    if not isinstance(batches, list) or not batches or not all(map(whole, batches)):
-        raise ConfigError(
-            f"batch_sizes={batches} is impossible; give whole numbers from 1 on, such as 'batch_sizes=[1,8]'."
-        )
-    for key, choices in (
-        ("precisions", ("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true")),
-        ("modes", ("inference", "training")),
-    ):
-        if (
-            not isinstance(settings[key], list)
-            or not settings[key]
-            or any(value not in choices for value in settings[key])
-        ):
-            raise ConfigError(
-                f"{key}={settings[key]} is unknown; choose of {', '.join(choices)}, such as '{key}=[{choices[0]}]'."
-            )
-    for key, least in (("warm_up", 0), ("repeats", 1)):
-        if not whole(settings[key], least):
-            raise ConfigError(f"{key}={settings[key]} is impossible; give a whole number from {least} on.")
-    if settings["accelerator"] not in ("cpu", "gpu", "cuda"):
-        raise ConfigError(f"accelerator={settings['accelerator']} is unknown; give cpu or gpu.")
 
 
 def _models(asked: str | list[str] | None, overrides: list[str]) -> Iterator[Subject]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from atrous.cli.app import errors_as_messages
-from atrous.config.command_line import command_line
+from atrous.cli.app import run_command
+from atrous.cli.settings import Words
 from atrous.config.fingerprint import NOT_COUNTED
-from atrous.errors import ConfigError, DataError
+from atrous.config.values import NonNegativeInt, PositiveInt
+from atrous.errors import DataError
 from atrous.metrics.bootstrap import Difference
 from atrous.report.page import page
 from atrous.report.runs import Run, find
@@ -31,35 +32,28 @@ from atrous.system.files import write_text
 from atrous.system.locks import is_held
 from atrous.system.text import one_line, short
 
-USAGE = """\
-usage: atrous report RUNS... [out=report] [baseline=...] [resamples=10000] [seed=0] [wandb=PROJECT]
-
-  RUNS       folders that hold run folders, at any depth; a study's, or runs
-  out        the folder to write to: report.html, table.md, table.tex, table.csv, runs.csv
-  baseline   what the others are compared with: settings as the table has them, such as
-             baseline=output_stride=16 or 'baseline=dilations=[6,12,18],loss=dice', or one
-             of its run folders; the table's first row where none is given
-  resamples  of the images, for the intervals; 2000 where there are more than 100 runs
-  seed       of the resamples
-  wandb      a W&B project: the report is logged there, too, as an artifact; without a login offline
-
-  Runs that differ in nothing but their seed are one row: mean, standard deviation, number.
-  Failed runs and folders that can't be read are listed with the reason."""
 _SHOWN = 40  # rows in the terminal
 _MANY, _FEWER = 100, 2000
 
 
+@dataclass(frozen=True)
+class Settings:
+    """See conf/report.yaml."""
+
+    roots: Annotated[
+        list[Path], Words("folder; give one or more that hold run folders, such as: atrous report runs/sweep")
+    ]
+    out: Path
+    baseline: str | None
+    resamples: PositiveInt | None
+    seed: NonNegativeInt
+    wandb: str | None
+    command: str
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """`atrous report RUNS... [out=...] [baseline=...] [resamples=...] [seed=...] [wandb=...]`."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    if {"-h", "--help"} & set(given):
-        print(USAGE)
-        return
-    if argv is not None:
-        sys.argv = ["atrous report", *given]
-    with errors_as_messages():
-        roots, options = _parse(given)
-        run(roots, **options)
+    """`atrous report RUNS... [key=value ...]`; see conf/report.yaml."""
+    run_command("report", Settings, lambda settings: run(**vars(settings)), argv)
 
 
 def run(
@@ -70,16 +64,18 @@ def run(
     resamples: int | None = None,
     seed: int = 0,
     wandb: str | None = None,
+    command: str = "",
 ) -> Study:
     """Writes the report and says what is in it.
 
     Args:
         roots: Folders that hold run folders.
         out: The folder to write to; made if it is not there.
-        baseline: See `USAGE`.
+        baseline: See conf/report.yaml.
         resamples: None: 10,000, or fewer where there are many to compare.
         seed: Of the resamples.
         wandb: The W&B project to log it to; None: none.
+        command: What was typed.
 
     Raises:
         ConfigError: If the baseline fits no row, or several.
@@ -116,7 +112,7 @@ def run(
         "table.md": table_md(study),
         "table.tex": table_tex(study),
         "report.html": page(
-            study, title=title, out=out.resolve(), command=command_line(), created=now(), protocol=_protocol(study)
+            study, title=title, out=out.resolve(), command=command, created=now(), protocol=_protocol(study)
         ),
     }
     for name, text in files.items():
@@ -126,33 +122,9 @@ def run(
         from atrous.loggers.wandb import log_report
 
         name = ", ".join(root.resolve().name for root in roots)
-        place = log_report(out.resolve(), files, project=wandb, name=name, command=command_line())
+        place = log_report(out.resolve(), files, project=wandb, name=name, command=command)
         print(f"logged to W&B project {wandb}: {place}")
     return study
-
-
-def _parse(argv: Sequence[str]) -> tuple[list[Path], dict[str, Any]]:
-    roots: list[Path] = []
-    options: dict[str, Any] = {"out": Path("report")}
-    for argument in argv:
-        key, equals, value = argument.partition("=")
-        if equals and key in ("resamples", "seed"):
-            if not value.isdecimal() or (key == "resamples" and int(value) < 1):
-                raise ConfigError(f"{argument} is impossible; give a whole number, such as {key}={OPTIONS[key]}.")
-            options[key] = int(value)
-        elif equals and value and key in ("out", "baseline", "wandb"):
-            options[key] = Path(value) if key == "out" else value
-        elif argument.startswith("-") or (equals and not Path(argument).exists()):
-            raise ConfigError(
-                f"report knows no option {argument!r}; it has out=, baseline=, resamples=, seed= and wandb=."
-            )
-        else:
-            roots.append(Path(argument))
-    if not roots:
-        raise ConfigError(
-            "report got no folder. Give one or more that hold run folders, such as: atrous report runs/sweep"
-        )
-    return roots, options
 
 
 def _alive(run: Run) -> Run:

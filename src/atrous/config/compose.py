@@ -1,16 +1,16 @@
-"""The door to Hydra: from words on a command line to a config, and from a config to objects."""
+"""The door to Hydra: from words on a command line to a config, and from a config to objects.
+
+Hydra is imported where it is called: most of what is told of a mistake needs none of it.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from atrous.config.checks import check_config
@@ -30,17 +30,32 @@ def prepare() -> None:
 
 def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """`conf/<name>.yaml` with the overrides; interpolations are not resolved yet, and some need a run."""
+    return _composed(name, overrides)
+
+
+def _composed(name: str, overrides: Sequence[str], **options: Any) -> DictConfig:
+    import hydra
+
     prepare()
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        cfg: DictConfig = hydra.compose(name, overrides=list(overrides))
+        cfg: DictConfig = hydra.compose(name, overrides=list(overrides), **options)
         return cfg
 
 
+def choice(group: str, overrides: Sequence[str]) -> str:
+    """The name of the yaml that a training's command line chooses from a group of `conf/`."""
+    return str(_composed("train", overrides, return_hydra_config=True).hydra.runtime.choices[group])
+
+
 def compose_groups(
-    overrides: Sequence[str], groups: Sequence[str] = ("model", "data", "optimizer", "trainer")
+    overrides: Sequence[str],
+    groups: Sequence[str] = ("model", "data", "optimizer", "trainer"),
+    *,
+    required: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The groups of a training's config that building a network takes, checked; the others may lack values."""
+    """The groups of a training's config that building a network takes, checked; only `required` ones may lack no value."""
     cfg = compose("train", overrides)
+    _refuse_missing([f"{group}.{key}" for group in required for key in OmegaConf.missing_keys(cfg[group])])
     config: dict[str, Any] = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in groups}
     check_config(config)
     return config
@@ -66,6 +81,8 @@ def compose_job(overrides: Sequence[str], config: DictConfig, loader: Any) -> di
 @contextmanager
 def hydra_config(cfg: DictConfig) -> Iterator[None]:
     """Resolves `${hydra:...}` from `cfg` meanwhile."""
+    from hydra.core.hydra_config import HydraConfig
+
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(cfg)
     try:
@@ -80,14 +97,28 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: If a required value (`???`) is not given.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise ConfigError(
-            f"no value for {', '.join(missing)}. Give it on the command line, such as {missing[0]}=..., or in a yaml."
-        )
+    _refuse_missing(sorted(OmegaConf.missing_keys(cfg)))
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)  # a composed config is a mapping
     return {str(key): value for key, value in plain.items()}
+
+
+def _refuse_missing(keys: Sequence[str]) -> None:
+    if keys:
+        raise ConfigError(
+            f"no value for {', '.join(keys)}. Give it on the command line, such as {keys[0]}=..., or in a yaml."
+        )
+
+
+def hydra_app(task: Callable[[DictConfig], Any], config_name: str) -> Callable[[], Any]:
+    """A function that composes `conf/<config_name>.yaml` by `sys.argv` and calls `task`, once or for each job of a multirun.
+
+    `task` must be imported under its module's name, not `__main__`, so that launchers pickle it by reference.
+    """
+    import hydra
+
+    app: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(task)
+    return app
 
 
 def instantiate(options: Any, **objects: Any) -> Any:
@@ -97,6 +128,8 @@ def instantiate(options: Any, **objects: Any) -> Any:
         options: A config.
         objects: Further arguments, which are handed over as they are.
     """
+    from hydra.utils import instantiate as hydra_instantiate
+
     if not objects:
         return hydra_instantiate(options, _convert_="all")
     return hydra_instantiate(options, _convert_="all", _partial_=True)(**objects)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from atrous.errors import AtrousError
@@ -12,16 +11,15 @@ def error_message(error: BaseException) -> str | None:
     """The text to show for an error the user can mend, or None where it is not one."""
     if isinstance(error, AtrousError):
         return _without_worker_traceback(str(error))
-    if isinstance(error, InstantiationException):
-        cause = error.__cause__
-        if isinstance(cause, AtrousError):
-            return error_message(cause)
-        return str(error)
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        cause = error.__cause__
-        return f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename}. Choose a folder that can be written, such as paths.runs=..."
+    from hydra.errors import HydraException, InstantiationException  # most errors are told without
+
+    cause = error.__cause__
+    if isinstance(error, InstantiationException):
+        return error_message(cause) if isinstance(cause, AtrousError) else str(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
     return None
 
 

@@ -34,10 +34,14 @@ class Restored:
     scorer: SemanticScorer
     source: Path
 
+    @property
+    def transform(self) -> Any:
+        """The transform of its evaluation."""
+        return instantiate(self.config["data"]["eval_transform"])
+
     def normalise(self, image: NDArray[np.uint8]) -> torch.Tensor:
         """uint8 (H, W, 3) -> float32 (3, H, W), as the images of its evaluation."""
-        transform = instantiate(self.config["data"]["eval_transform"])
-        normalised: torch.Tensor = transform.normalise(image)
+        normalised: torch.Tensor = self.transform.normalise(image)
         return normalised
 
 

@@ -1,0 +1,117 @@
+"""What a setting's value may be, written as a type: one function checks it, one says it."""
+
+from __future__ import annotations
+
+import math
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from atrous.errors import ConfigError
+from atrous.system.text import setting
+
+
+@dataclass(frozen=True)
+class Range:
+    """The smallest and the largest number that are possible, as in `Annotated[int, Range(1)]`."""
+
+    least: float
+    most: float = math.inf
+
+
+@dataclass(frozen=True)
+class NotEmpty:
+    """A list that holds something."""
+
+
+@dataclass(frozen=True)
+class Help:
+    """How a message describes the possible values, where the type alone does not say it well."""
+
+    text: str
+
+
+PositiveInt = Annotated[int, Range(1)]
+NonNegativeInt = Annotated[int, Range(0)]
+Split = Literal["train", "val", "test"]
+Size = Annotated[tuple[PositiveInt, PositiveInt], Help("[height,width] in pixels, such as [512,1024]")]
+
+
+def checked(key: str, value: Any, kind: Any, *, example: Any = None) -> Any:
+    """A value as the type that it should have: strings become paths, lists of a fixed length tuples.
+
+    Args:
+        key: What the message calls it.
+        value: Out of a yaml file or the command line.
+        kind: `int`, `float` (takes whole numbers, too), `bool`, `str`, `Path`, a `Literal`, a list, a tuple, a union, or one
+            of these `Annotated` with `Range`, `NotEmpty` or `Help`.
+        example: A value that is possible, for the message.
+
+    Raises:
+        ConfigError: Naming the key, the value and what is possible.
+    """
+    try:
+        return _converted(value, kind)
+    except ValueError:
+        such = "" if example in (None, "???") else f", such as '{key}={setting(example)}'"
+        raise ConfigError(f"{key}={setting(value)} is impossible; give {described(kind)}{such}.") from None
+
+
+def described(kind: Any) -> str:
+    """The possible values in words, as they follow "give"."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        for limit in parts[1:]:
+            if isinstance(limit, Help):
+                return limit.text
+            if isinstance(limit, NotEmpty):
+                return f"{described(parts[0])}, not empty"
+            end = "on" if limit.most == math.inf else f"to {limit.most:g}"
+            return f"{described(parts[0])} from {limit.least:g} {end}"
+    if origin is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if origin in (Union, types.UnionType):
+        return ", or ".join(described(part) for part in parts)
+    if origin in (list, tuple):
+        return f"a list, each {described(parts[0])}"
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
+    return "null" if kind in (None, types.NoneType) else names[kind]
+
+
+def takes_text(kind: Any) -> bool:
+    """Whether a word of the command line can be the value as it stands."""
+    return kind in (str, Path) or (get_origin(kind) is not list and any(map(takes_text, get_args(kind))))
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    """Raises ValueError where the value is none of its kind."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        value = _converted(value, parts[0])
+        in_range = all(limit.least <= value <= limit.most for limit in parts[1:] if isinstance(limit, Range))
+        if in_range and (value or not any(isinstance(limit, NotEmpty) for limit in parts[1:])):
+            return value
+    elif origin in (Union, types.UnionType):
+        for part in parts:
+            try:
+                return _converted(value, part)
+            except ValueError:
+                continue
+    elif origin is Literal:
+        if any(value == choice and type(value) is type(choice) for choice in parts):
+            return value
+    elif origin is list:
+        if isinstance(value, list):
+            return [_converted(item, parts[0]) for item in value]
+    elif origin is tuple:
+        if isinstance(value, list | tuple) and len(value) == len(parts):
+            return tuple(map(_converted, value, parts))
+    elif kind is Path:
+        if isinstance(value, str | Path):
+            return Path(value)
+    elif type(value) is kind or (kind is float and type(value) is int):
+        return value
+    elif kind is types.NoneType and value is None:
+        return None
+    raise ValueError(value)
