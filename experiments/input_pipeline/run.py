@@ -23,7 +23,7 @@ from PIL import Image
 
 from atrous.data.cache import InMemory, OnDisk
 from atrous.data.io import png
-from atrous.data.io.files import MaskReader
+from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import FilePairs
 from atrous.data.sampling import Transformed
 from atrous.data.scenes.scenes import CLASS_INFO, Scenes

@@ -5,8 +5,7 @@ from hydra.utils import instantiate
 from PIL import Image
 from test_data_conf import load
 
-from atrous.data.mapillary import MapillaryVistas
-from atrous.data.mapillary_classes import CLASS_INFO
+from atrous.data.mapillary import CLASS_INFO, MapillaryVistas
 from atrous.errors import ConfigError, DataError
 
 VERSIONS = {"1.2": 66, "2.0": 124}  # labels

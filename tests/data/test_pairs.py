@@ -6,7 +6,7 @@ import pytest
 from fixtures import write_folder
 from PIL import Image
 
-from atrous.data.io.files import MaskReader
+from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import FilePairs, check_folders, check_split, missing_files, read_list
 from atrous.errors import ConfigError, DataError
 from atrous.types import ClassInfo

@@ -8,7 +8,7 @@ from PIL import Image
 from atrous.cli import evaluate, predict
 from atrous.config.compose import CONF_DIR
 from atrous.config.overrides import with_overrides
-from atrous.data.io import rows
+from atrous.data.io import strips
 from atrous.engine.build import build_inference
 from atrous.engine.checkpoint import restore
 from atrous.inference import resize
@@ -56,8 +56,8 @@ def test_a_spilled_image_has_the_labels_of_one_pass_through_the_mode(mode, check
     image = restored.normalise(np.array(Image.open(photo)))[None]
     expected = restored.scorer.eval().predict_labels(image)[0].numpy()
     assert len(np.unique(expected)) > 3
-    monkeypatch.setattr(rows, "LARGE", 1)
-    monkeypatch.setattr(rows, "_PIECE", 5000)
+    monkeypatch.setattr(strips, "LARGE", 1)
+    monkeypatch.setattr(strips, "_PIECE", 5000)
     monkeypatch.setattr(resize, "CPU_STRIP", 11 * 161 * 7)
     predict.main([f"ckpt={checkpoint}", f"images={photo}", f"out={tmp_path}", "overlay_size=40", *MODES[mode]])
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / "labels" / "a.png")), expected)

@@ -60,7 +60,7 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Path]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from atrous.data.io.rows import open_image
+    from atrous.data.io.strips import open_image
     from atrous.engine.build import build_datamodule
     from atrous.engine.checkpoint import check_classes, restore
     from atrous.engine.prediction import Results

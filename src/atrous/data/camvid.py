@@ -11,40 +11,25 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from atrous.data.io.files import MaskReader, list_images
+from atrous.data.io.files import list_images
+from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import FilePairs, check_folders, check_split
 from atrous.types import ClassInfo
 
 SPLITS = ("train", "val", "test")  # 367, 101 and 233 frames
+# fmt: off
 CLASS_INFO = ClassInfo(
     names=(
-        "sky",
-        "building",
-        "pole",
-        "road",
-        "pavement",
-        "tree",
-        "sign_symbol",
-        "fence",
-        "car",
-        "pedestrian",
+        "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car", "pedestrian",
         "bicyclist",
     ),
     palette=(
-        (128, 128, 128),
-        (128, 0, 0),
-        (192, 192, 128),
-        (128, 64, 128),
-        (60, 40, 222),
-        (128, 128, 0),
-        (192, 128, 128),
-        (64, 64, 128),
-        (64, 0, 128),
-        (64, 64, 0),
-        (0, 128, 192),
+        (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128),
+        (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
     ),
     things=(8, 9, 10),
 )
+# fmt: on
 
 VALUE_MAP = {value: value for value in range(CLASS_INFO.num_classes)} | {11: CLASS_INFO.ignore_index}  # 11: void
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from atrous.data.io.files import MaskReader, list_images
+from atrous.data.io.files import list_images
+from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import FilePairs, check_folders, check_split
 from atrous.errors import ConfigError
 from atrous.types import IGNORE_INDEX, ClassInfo
@@ -20,52 +21,21 @@ from atrous.types import IGNORE_INDEX, ClassInfo
 FOLDERS = ("train", "val", "test", "train_extra")  # 2,975, 500, 1,525 and 19,998 frames
 ANNOTATIONS = {"fine": "gtFine", "coarse": "gtCoarse"}
 
+# fmt: off
 CLASS_INFO = ClassInfo(
     names=(
-        "road",
-        "sidewalk",
-        "building",
-        "wall",
-        "fence",
-        "pole",
-        "traffic light",
-        "traffic sign",
-        "vegetation",
-        "terrain",
-        "sky",
-        "person",
-        "rider",
-        "car",
-        "truck",
-        "bus",
-        "train",
-        "motorcycle",
-        "bicycle",
+        "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
+        "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
     ),
     palette=(
-        (128, 64, 128),
-        (244, 35, 232),
-        (70, 70, 70),
-        (102, 102, 156),
-        (190, 153, 153),
-        (153, 153, 153),
-        (250, 170, 30),
-        (220, 220, 0),
-        (107, 142, 35),
-        (152, 251, 152),
-        (70, 130, 180),
-        (220, 20, 60),
-        (255, 0, 0),
-        (0, 0, 142),
-        (0, 0, 70),
-        (0, 60, 100),
-        (0, 80, 100),
-        (0, 0, 230),
-        (119, 11, 32),
+        (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
+        (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0),
+        (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
     ),
     things=(11, 12, 13, 14, 15, 16, 17, 18),
     ids=(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
 )
+# fmt: on
 # Ids run from 0 to 33; the licence plate's is -1, which 8 bits store as 255.
 VALUE_MAP = dict.fromkeys((*range(34), 255), IGNORE_INDEX) | {value: i for i, value in enumerate(CLASS_INFO.ids)}
 

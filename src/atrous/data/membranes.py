@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from atrous.data.io.files import MaskReader, list_images
+from atrous.data.io.files import list_images
+from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import FilePairs, check_folders, check_split
 from atrous.errors import ConfigError, DataError
 from atrous.types import ClassInfo, RawSample

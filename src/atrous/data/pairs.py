@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.data.io.files import Mask, MaskReader, first_few, read_image, read_pair
+from atrous.data.io.files import Mask, first_few, is_jpeg, read_image
+from atrous.data.io.masks import MaskReader
 from atrous.errors import ConfigError, DataError
 from atrous.types import RawSample
 
@@ -107,6 +108,28 @@ class FilePairs:
                 status = os.stat(path)
                 digest.update(b"%s %d %d\n" % (os.path.basename(path), status.st_size, status.st_mtime_ns))
         return digest.hexdigest()[:20]
+
+
+def read_pair(image_path: Path, mask_path: Path, name: str, reader: MaskReader, *, reduction: int = 1) -> RawSample:
+    """Reads an image, reduced as `read_image` has it, with its mask.
+
+    Raises:
+        DataError: If either can't be read, the mask holds a value that is no class, or their sizes differ.
+    """
+    image, mask = read_image(image_path, reduction=reduction), reader(mask_path)
+    reduced = is_jpeg(image_path) and image.shape[:2] == tuple(-(-side // reduction) for side in mask.shape)
+    if image.shape[:2] != mask.shape and not reduced:
+        if reduction > 1:
+            return read_pair(image_path, mask_path, name, reader)  # the message tells the whole sizes
+        swapped = image.shape[:2] == mask.shape[::-1]
+        raise DataError(
+            f"{mask_path} is {mask.shape[0]} x {mask.shape[1]}, its image {image_path} {image.shape[0]} x "
+            f"{image.shape[1]} pixels (height x width); they must be equal. "
+            + ("One of them is turned: save both without an EXIF rotation." if swapped else "Make the mask anew."),
+            kind="turned" if swapped else "size",
+            path=mask_path,
+        )
+    return RawSample(image, mask, name)
 
 
 def check_split(split: str, splits: Iterable[str], dataset: str) -> None:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from atrous.data.io.files import MaskReader
+from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import FilePairs, check_folders, check_split, read_list
 from atrous.types import ClassInfo
 
@@ -32,33 +32,16 @@ def voc_colors(count: int) -> list[tuple[int, int, int]]:
     return [(channel(i, 0), channel(i, 1), channel(i, 2)) for i in range(count)]
 
 
+# fmt: off
 CLASS_INFO = ClassInfo(
     names=(
-        "background",
-        "aeroplane",
-        "bicycle",
-        "bird",
-        "boat",
-        "bottle",
-        "bus",
-        "car",
-        "cat",
-        "chair",
-        "cow",
-        "diningtable",
-        "dog",
-        "horse",
-        "motorbike",
-        "person",
-        "pottedplant",
-        "sheep",
-        "sofa",
-        "train",
-        "tvmonitor",
+        "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+        "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
     ),
     palette=tuple(voc_colors(21)),
     things=tuple(range(1, 21)),
 )
+# fmt: on
 
 _REMEDY = (
     "Unpack VOCtrainval_11-May-2012.tar of http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ there (and, for the split "

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from atrous.data.io.png import write_labels
 from atrous.errors import ConfigError
 from atrous.inference.image import Rows
 from atrous.inference.labels import most_likely
-from atrous.pages.images import LabelWriter, overlay, save_image
+from atrous.pages.images import overlay, save_image
 from atrous.system.files import write_arrays
 from atrous.types import ClassInfo
 
@@ -64,7 +65,7 @@ class Results:
         """The next rows: scores (1, C, any, W)."""
         labels = most_likely(scores)[0].cpu().numpy()
         bottom = self._top + len(labels)
-        self._writer.write(self._ids[labels])
+        self._write(self._ids[labels])
         if "overlays" in self._kinds:
             first = -self._top % self._step
             pixels = self._image[slice(self._top, bottom)][first :: self._step, :: self._step]
@@ -75,11 +76,12 @@ class Results:
         self._top = bottom
 
     def __enter__(self) -> Results:
-        self._writer = LabelWriter(self.labels, self._size, self._ids.dtype)
+        self._file = write_labels(self.labels, self._size, self._ids.dtype)
+        self._write = self._file.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *details: Any) -> None:
-        self._writer.__exit__(kind, *details)
+        self._file.__exit__(kind, *details)
         if kind is not None:
             return
         if self._overlay:

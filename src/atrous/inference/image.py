@@ -39,7 +39,7 @@ class Pixels:
 
 
 class Rows(Protocol):
-    """uint8 RGB (H, W, 3) that is read by rows: a NumPy array, or `atrous.data.io.rows.Spilled`."""
+    """uint8 RGB (H, W, 3) that is read by rows: a NumPy array, or `atrous.data.io.strips.StripReader`."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...

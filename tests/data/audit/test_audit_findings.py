@@ -12,7 +12,7 @@ from atrous.data.audit.audit import audit
 from atrous.data.camvid import CamVid
 from atrous.data.class_counts import count_classes
 from atrous.data.folder import Folder
-from atrous.data.io.files import MaskReader
+from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import FilePairs
 from atrous.errors import ConfigError, DataError
 from atrous.losses.class_weights import named_weights

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from atrous.data.io import png
-from atrous.data.io.files import MaskReader, list_images, read_image, read_mask, read_pair
+from atrous.data.io.files import list_images, read_image, read_mask
+from atrous.data.io.masks import MaskReader
+from atrous.data.pairs import read_pair
 from atrous.errors import ConfigError, DataError
 from atrous.types import ClassInfo
 
@@ -348,3 +350,19 @@ def test_a_header_that_claims_more_than_the_file_holds_allocates_nothing(tmp_pat
     data[16:24] = (2**30).to_bytes(4) * 2
     monkeypatch.setattr(png, "decode_image_png_u8", pytest.fail)
     assert png.decode_png(bytes(data), kinds=(png.RGB,)) is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_labels_are_written_row_by_row(tmp_path, dtype):
+    labels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (50, 31)).astype(dtype)
+    with png.write_labels(tmp_path / "a.png", labels.shape, labels.dtype) as append:
+        for top in range(0, 50, 7):
+            append(labels[top : top + 7])
+        assert not (tmp_path / "a.png").exists()
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), labels)
+    with (
+        pytest.raises(ValueError, match=r"3 rows were written to .*b.png, which has 50"),
+        png.write_labels(tmp_path / "b.png", labels.shape, labels.dtype) as append,
+    ):
+        append(labels[:3])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

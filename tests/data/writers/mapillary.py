@@ -6,7 +6,7 @@ import numpy as np
 from fixtures import blocks, image_of
 from PIL import Image
 
-from atrous.data.mapillary_classes import LABELS
+from atrous.data.mapillary import LABELS
 
 FOLDERS = {"train": "training", "val": "validation", "test": "testing"}
 KEY = "_x-{:04d}N9c72sICO990Ue"  # as long as the real ones, and with their stranger letters

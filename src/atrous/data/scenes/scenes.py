@@ -29,23 +29,16 @@ from atrous.types import ClassInfo, RawSample
 SPLITS = ("train", "val", "test")
 MIN_SIDE = 32  # pixels
 
+# fmt: off
 CLASS_INFO = ClassInfo(
     names=tuple(label.name.lower() for label in Label),
     palette=(
-        (132, 190, 226),
-        (106, 94, 104),
-        (120, 168, 92),
-        (74, 74, 88),
-        (244, 162, 60),
-        (138, 92, 196),
-        (46, 92, 190),
-        (240, 240, 120),
-        (20, 20, 24),
-        (214, 40, 60),
-        (240, 110, 190),
+        (132, 190, 226), (106, 94, 104), (120, 168, 92), (74, 74, 88), (244, 162, 60), (138, 92, 196),
+        (46, 92, 190), (240, 240, 120), (20, 20, 24), (214, 40, 60), (240, 110, 190),
     ),
     things=(Label.VEHICLE, Label.SIGN, Label.MARKER),
 )
+# fmt: on
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atrous.data.io import rows
+from atrous.data.io import strips
 from atrous.data.io.files import read_image
-from atrous.data.io.rows import Spilled, open_image
+from atrous.data.io.strips import StripReader, open_image
 from atrous.errors import DataError
 
 HUGE = 10**9
@@ -18,8 +18,8 @@ HUGE = 10**9
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Everything counts as large, and a few rows are decoded at a time."""
-    monkeypatch.setattr(rows, "LARGE", 1)
-    monkeypatch.setattr(rows, "_PIECE", 1000)
+    monkeypatch.setattr(strips, "LARGE", 1)
+    monkeypatch.setattr(strips, "_PIECE", 1000)
 
 
 def picture(height=45, width=61, channels=3, seed=0):
@@ -48,10 +48,22 @@ def test_pngs_are_read_as_read_image_reads_them(kind, tmp_path, small_pieces):
     path = tmp_path / "a.png"
     PNGS[kind]().save(path)
     found = open_image(path, max_pixels=HUGE)
-    assert isinstance(found, Spilled)
+    assert isinstance(found, StripReader)
     assert found.shape == (45, 61, 3)
     np.testing.assert_array_equal(found[0:45], read_image(path))
     np.testing.assert_array_equal(found[7:20], read_image(path)[7:20])
+
+
+@pytest.mark.parametrize("orientation", [1, None])
+def test_a_png_with_exif_that_does_not_turn_it(orientation, tmp_path, small_pieces):
+    exif = Image.Exif()
+    exif[0x010F] = "a camera's maker"
+    if orientation is not None:
+        exif[0x0112] = orientation
+    Image.fromarray(picture()).save(tmp_path / "a.png", exif=exif)
+    found = open_image(tmp_path / "a.png", max_pixels=HUGE)
+    assert isinstance(found, StripReader)
+    np.testing.assert_array_equal(found[0:45], picture())
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -106,7 +118,7 @@ def test_tiffs_are_read_as_read_image_reads_them(kind, mode, tmp_path, small_pie
     path = tmp_path / "a.tif"
     Image.fromarray(picture()).convert(mode).save(path, **TIFFS[kind])
     found = open_image(path, max_pixels=HUGE)
-    assert isinstance(found, Spilled)
+    assert isinstance(found, StripReader)
     np.testing.assert_array_equal(found[0:45], read_image(path))
 
 
@@ -132,7 +144,7 @@ def test_a_tiff_of_tiles(order, tmp_path, small_pieces):
     (tmp_path / "a.tif").write_bytes(data)
     np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(data))), pixels)  # it is a good file
     found = open_image(tmp_path / "a.tif", max_pixels=HUGE)
-    assert isinstance(found, Spilled)
+    assert isinstance(found, StripReader)
     np.testing.assert_array_equal(found[0:45], pixels)
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atrous.data.io import header
+from atrous.data.io import sizes
 from atrous.data.io.files import read_image, read_mask
-from atrous.data.io.header import image_size
-from atrous.data.io.rows import open_image
+from atrous.data.io.sizes import image_size
+from atrous.data.io.strips import open_image
 from atrous.errors import ConfigError, DataError
 
 FORMATS = {
@@ -120,4 +120,4 @@ def test_a_bomb_for_predict(tmp_path):
 def test_a_limit_that_is_no_number(text, monkeypatch):
     monkeypatch.setenv("ATROUS_MAX_PIXELS", text)
     with pytest.raises(ConfigError, match=f"ATROUS_MAX_PIXELS={text} is impossible; give a number of pixels"):
-        header.max_pixels()
+        sizes.max_pixels()

@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 from PIL import TiffImagePlugin
 
 from atrous.data.io.files import decode_image, read_image
-from atrous.data.io.header import image_size, refuse_bomb
+from atrous.data.io.png import SIGNATURE, chunk, is_turned
+from atrous.data.io.sizes import image_size, refuse_bomb
 from atrous.errors import DataError
 
 LARGE = 2**26  # pixels, 192 MiB: larger images are spilled
 _PIECE = 2**24  # bytes decoded at a time, about
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of PNG's colour types
 # A PNG that holds so many bytes for a pixel, as bit depth and colour type.
 _SAME_BYTES = {1: (8, 0), 2: (16, 0), 3: (8, 2), 4: (8, 6), 6: (16, 2), 8: (16, 6)}
 _TAGS = (258, 259, 262, 266, 277, 284, 292, 293, 317, 320, 338, 339, 347, 529, 530, 532)  # how TIFF's pixels are stored
 
 
-class Spilled:
+class StripReader:
     """uint8 RGB (H, W, 3) in an unnamed temporary file; `spilled[a:b]` reads rows a to b."""
 
     def __init__(self, file: BinaryIO, height: int, width: int) -> None:
@@ -49,7 +49,7 @@ class Spilled:
 
 def open_image(
     path: Path, *, max_pixels: int, folder: Path | None = None, progress: Callable[[float], None] = lambda share: None
-) -> NDArray[np.uint8] | Spilled:
+) -> NDArray[np.uint8] | StripReader:
     """An image as uint8 RGB (H, W, 3), read by rows; the same pixels as `read_image` gives.
 
     Images above `LARGE` pixels that are plain PNGs (not interlaced, 8 or 16 bits) or TIFFs (not of separate planes) go
@@ -90,7 +90,7 @@ def open_image(
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk's
             raise DataError(f"{path} is no complete image: {error} Copy it again, or save it as PNG.") from error
-    return Spilled(spill, height, width)
+    return StripReader(spill, height, width)
 
 
 Piece = tuple[int, int, NDArray[np.uint8]]  # top, left, pixels uint8 (h, w, 3), which may pass the image's border
@@ -100,23 +100,23 @@ def _pieces(file: BinaryIO) -> Iterator[Piece] | None:
     """The image piece by piece, or None where it is decoded whole, or its header is damaged."""
     file.seek(0)
     try:
-        return _png_pieces(file) if file.read(8) == _SIGNATURE else _tiff_pieces(file)
+        return _png_pieces(file) if file.read(8) == SIGNATURE else _tiff_pieces(file)
     except (struct.error, ValueError):
         return None
 
 
 def _png_pieces(file: BinaryIO) -> Iterator[Piece] | None:
     """The rows of a PNG, or None where it is of a kind that is decoded whole."""
-    width, height, depth, kind, _, _, interlace = struct.unpack(">II5B", _chunk(file)[1])
+    width, height, depth, kind, _, _, interlace = struct.unpack(">II5B", _next_chunk(file)[1])
     begin, palette = file.tell(), None
-    name, data = _chunk(file, skip=b"IDAT")
+    name, data = _next_chunk(file, skip=b"IDAT")
     while name != b"IDAT":
-        if name in (b"eXIf", b"IEND"):  # it may be turned
+        if name == b"IEND" or (name == b"eXIf" and is_turned(data)):
             return None
         if name == b"PLTE":
             palette = np.frombuffer(data, np.uint8).reshape(-1, 3)
         begin = file.tell()
-        name, data = _chunk(file, skip=b"IDAT")
+        name, data = _next_chunk(file, skip=b"IDAT")
     if interlace or depth < 8 or kind not in _CHANNELS or (kind == 3 and palette is None):
         return None
     file.seek(begin)
@@ -155,7 +155,7 @@ def _filtered_rows(file: BinaryIO, height: int, line: int, rows: int) -> Iterato
             if stream.unconsumed_tail:
                 held += stream.decompress(stream.unconsumed_tail, wanted - len(held))
                 continue
-            name, data = _chunk(file)
+            name, data = _next_chunk(file)
             if name != b"IDAT":
                 raise ValueError(f"it ends after {top + len(held) // line} of {height} rows.")
             held += stream.decompress(data, wanted - len(held))
@@ -164,7 +164,7 @@ def _filtered_rows(file: BinaryIO, height: int, line: int, rows: int) -> Iterato
         top += wanted // line
 
 
-def _chunk(file: BinaryIO, *, skip: bytes = b"") -> tuple[bytes, bytes]:
+def _next_chunk(file: BinaryIO, *, skip: bytes = b"") -> tuple[bytes, bytes]:
     """The next chunk's name and data; of a chunk called `skip` no data are read."""
     if file.tell() == 0:
         file.seek(8)
@@ -180,11 +180,7 @@ def _chunk(file: BinaryIO, *, skip: bytes = b"") -> tuple[bytes, bytes]:
 def _stored_png(filtered: bytes, width: int, height: int, depth: int, kind: int) -> bytes:
     """A PNG of filtered rows that are not compressed again."""
     header = struct.pack(">II5B", width, height, depth, kind, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(filtered, 0)), (b"IEND", b""))
-    return _SIGNATURE + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
-        for name, data in chunks
-    )
+    return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(filtered, 0)) + chunk(b"IEND", b"")
 
 
 def _rgb(values: NDArray[np.uint8]) -> NDArray[np.uint8]:

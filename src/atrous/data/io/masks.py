@@ -1,0 +1,158 @@
+"""Turns what mask files store into class indices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atrous.data.io.files import SHOWN, Color, Mask, read_mask
+from atrous.errors import ConfigError, DataError
+from atrous.types import ClassInfo
+
+_KEPT = 4096  # how many values or colours an error's fields hold
+
+
+class MaskReader:
+    """Reads mask files as class indices, and refuses every value that is none.
+
+    Args:
+        class_info: The classes and the ignore index.
+        value_map: From stored value to class index or ignore index; values it does not name are errors. None: the
+            stored values are class indices or the ignore index.
+        colors: From (R, G, B) to class index or ignore index. Given, RGB and indexed masks are read by colour, and
+            grey ones still by value.
+
+    Raises:
+        ConfigError: If `value_map` names a stored value outside 0 to 65535 or a class that does not exist.
+    """
+
+    def __init__(
+        self,
+        *,
+        class_info: ClassInfo,
+        value_map: Mapping[int, int] | None = None,
+        colors: Mapping[Color, int] | None = None,
+    ) -> None:
+        self.class_info = class_info
+        self.value_map = value_map
+        self.colors = dict(colors or {})
+        classes = range(class_info.num_classes)
+        targets = {*classes, class_info.ignore_index}
+        values = {target: target for target in targets} if value_map is None else value_map
+        for value, target in values.items():
+            if target not in targets or (value_map is not None and not 0 <= value <= 65535):
+                raise ConfigError(
+                    f"value_map {{{value}: {target}}}: expected a stored value from 0 to 65535 and a class from 0 to "
+                    f"{len(classes) - 1} or the ignore index {class_info.ignore_index}."
+                )
+        fits = 0 <= class_info.ignore_index <= 255 and len(classes) < 255
+        self._dtype: Any = np.uint8 if fits else np.int32
+        # A result that no class has marks the values outside the classes.
+        self._illegal = max(set(range(256)) - targets) if fits else np.iinfo(np.int32).min
+        self._table = np.full(65536, self._illegal, self._dtype)  # stored value -> class
+        for value, target in values.items():
+            if 0 <= value <= 65535:
+                self._table[value] = target
+        self._codes = np.array(sorted(_code(np.array(list(self.colors), np.uint8).reshape(-1, 3))), np.int32)
+        by_code = {int(_code(np.array(color, np.uint8))): target for color, target in self.colors.items()}
+        self._targets = np.array([by_code[int(code)] for code in self._codes], self._dtype)
+
+    def __call__(self, path: Path) -> Mask:
+        """Reads `path` as (H, W) class indices or ignore index, uint8 where they fit and int32 otherwise.
+
+        Raises:
+            DataError: If the file can't be read, or holds a value or colour that is no class.
+        """
+        stored = read_mask(path, by_color=bool(self.colors))
+        if stored.ndim == 3:
+            return self._from_colors(stored, path)
+        if stored.dtype.itemsize > 2 and (stored.min() < 0 or stored.max() > 65535):
+            raise self._value_error(stored, path)
+        if stored.dtype == self._dtype == np.uint8:
+            mask = cast(Mask, cv2.LUT(stored, self._table[:256]))  # in half of the time of `take`
+        else:
+            mask = cast(Mask, self._table.take(stored))
+        if (mask == self._illegal).any():
+            raise self._value_error(stored, path)
+        return mask
+
+    def key(self) -> bytes:
+        """Cache key: differs if two readers would decode a file differently."""
+        return repr((self.class_info, sorted(self.colors.items()))).encode() + self._table.tobytes()
+
+    def _from_colors(self, stored: NDArray[np.uint8], path: Path) -> Mask:
+        if not self.colors:
+            raise DataError(
+                f"{path} holds colours (RGB), expected class numbers. Give each class's colour as "
+                "palette=[[r, g, b], ...], or save the masks with class numbers.",
+                kind="no palette",
+                path=path,
+            )
+        codes = _code(stored)
+        position = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
+        unknown = self._codes[position] != codes
+        if unknown.any():
+            raise self._color_error(stored[unknown], path)
+        return cast(Mask, self._targets[position])
+
+    def _color_error(self, pixels: NDArray[np.uint8], path: Path) -> DataError:
+        colors, counts = np.unique(pixels, axis=0, return_counts=True)
+        commonest = np.argsort(-counts, kind="stable")
+        color = colors[commonest[0]].astype(int)
+        nearest = min(self.colors, key=lambda known: int(((color - np.array(known)) ** 2).sum()))
+        others = f", and {len(colors) - 1} other unknown colours" if len(colors) > 1 else ""
+        return DataError(
+            f"{path}: colour {color.tolist()} ({counts.max()} pixels) is not in the palette{others}. The nearest is "
+            f"{list(nearest)}, {self._meaning(self.colors[nearest])}. Add the colour to palette or ignore_colors.",
+            kind="colours",
+            path=path,
+            wrong={tuple(colors[at].tolist()): int(counts[at]) for at in commonest[:_KEPT]},
+        )
+
+    def _value_error(self, stored: NDArray[Any], path: Path) -> DataError:
+        values, counts = np.unique(stored, return_counts=True)
+        legal = [0 <= value <= 65535 and self._table[value] != self._illegal for value in values]
+        wrong = [(int(v), int(n)) for v, n, ok in zip(values, counts, legal, strict=True) if not ok]
+        found = ", ".join(f"{value} ({count} pixels)" for value, count in wrong[:SHOWN])
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        last, ignored = self.class_info.num_classes - 1, self.class_info.ignore_index
+        if self.value_map == {}:
+            expected = "colours, as RGB or indexed PNGs have them. Copy the original masks."
+        elif self.value_map is not None:
+            expected = f"the values of value_map: {', '.join(map(str, sorted(self.value_map)))}. Add the others to it."
+        else:
+            expected = f"0 to {last} and {ignored} (ignored)."
+        return DataError(
+            f"{path}: mask values {found}{more} are outside the classes; expected {expected}"
+            + self._value_hint({int(value) for value in values}),
+            kind="values" if self.value_map is None else "unmapped values",
+            path=path,
+            wrong=dict(wrong[:_KEPT]),
+            stored=values[:_KEPT].tolist(),
+        )
+
+    def _value_hint(self, values: set[int]) -> str:
+        count = self.class_info.num_classes
+        if self.value_map is not None:
+            return ""
+        if values <= {0, 255}:
+            return " That looks like a 0/255 mask; set value_map={0: 0, 255: 1}."
+        values = values - {self.class_info.ignore_index}
+        if min(values) >= 1 and max(values) == count:
+            shifted = ", ".join(f"{value}: {value - 1}" for value in range(1, count + 1))
+            return f" That looks like classes counted from 1; set value_map={{{shifted}}}."
+        return " Set class_names to all classes, or value_map to say which class each value is."
+
+    def _meaning(self, target: int) -> str:
+        return "ignored" if target == self.class_info.ignore_index else f"class {self.class_info.names[target]!r}"
+
+
+def _code(colors: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Colours (..., 3) as single numbers (...)."""
+    wide = colors.astype(np.int32)
+    return np.asarray((wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2], dtype=np.int32)
