@@ -21,8 +21,8 @@ from atrous.report.charts import span, ticks
 from atrous.report.figures import curves, pareto, sweeps
 from atrous.report.images import samples
 from atrous.report.page import page
-from atrous.report.runs import find
 from atrous.report.study import study_of
+from atrous.runs.run import find_runs
 
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'\"&"
 SETTINGS = {"model.output_stride": 8, "model.encoder.output_stride": 8}
@@ -69,7 +69,7 @@ def difference(a, b):
 
 
 def study(folder, compare=difference):
-    runs, unread = find([folder])
+    runs, unread = find_runs([folder])
     return study_of(runs, unread, ignored=[("name",), ("paths",), ("logger",)], baseline=None, compare=compare)
 
 

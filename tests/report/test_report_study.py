@@ -11,8 +11,8 @@ from report.study_folders import write_run
 
 from atrous.errors import ConfigError, DataError
 from atrous.metrics.bootstrap import Difference
-from atrous.report.runs import find
 from atrous.report.study import notes, study_of, word
+from atrous.runs.run import find_runs
 
 
 def gap(low, high):
@@ -21,13 +21,13 @@ def gap(low, high):
 
 
 def study(folder, baseline=None, compare=lambda a, b: gap(0.1, 0.2)):
-    runs, unread = find([folder])
+    runs, unread = find_runs([folder])
     return study_of(runs, unread, ignored=[("name",), ("paths",), ("logger",)], baseline=baseline, compare=compare)
 
 
 def test_seeds_are_folded(grid):
     found = study(grid)
-    scores = [run.miou for run in find([grid])[0]]
+    scores = [run.miou for run in find_runs([grid])[0]]
     assert [group.values for group in found.groups] == [("8",), ("16",)]
     for group, own in zip(found.groups, (scores[:3], scores[3:]), strict=True):
         assert group.n == 3

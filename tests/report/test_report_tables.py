@@ -9,16 +9,16 @@ import re
 import pytest
 from report.study_folders import write_run
 
-from atrous.report.runs import find
 from atrous.report.study import study_of
 from atrous.report.tables import runs_csv, table_csv, table_md, table_tex
+from atrous.runs.run import find_runs
 from atrous.system.text import amount, duration, latex, markdown, one_line
 
 HOSTILE = r"a|b & 50% $x_1$ #{y} ~^\ `<script>`"
 
 
 def study(folder, compare=None):
-    runs, unread = find([folder])
+    runs, unread = find_runs([folder])
 
     def absent(a, b):
         raise ValueError("not compared")
@@ -38,7 +38,7 @@ def test_runs_csv_has_every_run_and_its_numbers(grid):
     (grid / "8" / "config.yaml").write_text("a: 1")
     rows = rows_of(runs_csv(study(grid)))
     first = rows[0]
-    run = find([grid])[0][0]
+    run = find_runs([grid])[0][0]
     assert [row["status"] for row in rows].count("finished") == 6
     assert (first["number"], first["folder"], first["model.output_stride"], first["seed"]) == (
         "1",

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from atrous.report.runs import Run
 from atrous.report.settings import ABSENT, order, settings_of
+from atrous.runs.run import Run
 
 IGNORED = (("name",), ("paths",), ("callbacks", "best", "dirpath"))
 
 
 def runs_of(*configs, commands=None):
+    """Runs of these settings, by dotted keys."""
     commands = commands or [""] * len(configs)
-    return [
-        Run(Path(f"/runs/{index}"), "finished", config, {"command": command})
-        for index, (config, command) in enumerate(zip(configs, commands, strict=True))
+    runs = [
+        Run(Path(f"/runs/{index}"), {"status": "finished", "command": command})
+        for index, command in enumerate(commands)
     ]
+    for run, config in zip(runs, configs, strict=True):
+        vars(run)["settings"] = config
+    return runs
 
 
 def names(settings):

@@ -17,7 +17,7 @@ from kill_and_resume import KINDS, TINY, differences, kill_once, run_folder, sta
 
 from atrous.cli import train
 from atrous.config.compose import CONF_DIR
-from atrous.config.fingerprint import fingerprint
+from atrous.config.fingerprint import VERSION, fingerprint
 from atrous.data.sampling import TrainSampler
 from atrous.errors import TrainingError
 from atrous.runs.resume import choose_folder, whole_checkpoint
@@ -263,7 +263,13 @@ def config(tmp_path):
 def earlier_run(config, name="old", started="2026-01-01T00:00:00+00:00", **result):
     folder = Path(config["paths"]["runs"]) / "somewhere" / name
     folder.mkdir(parents=True)
-    content = {"fingerprint": fingerprint(config), "started": started, "status": "running", **result}
+    content = {
+        "fingerprint": fingerprint(config),
+        "fingerprint_version": VERSION,
+        "started": started,
+        "status": "running",
+        **result,
+    }
     (folder / "result.json").write_text(json.dumps(content))
     return folder
 

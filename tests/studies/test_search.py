@@ -25,8 +25,8 @@ from atrous.cli import train
 from atrous.config.search_space import check_settings, first_points, read_space, written
 from atrous.engine import fit
 from atrous.errors import ConfigError, TrainingError
-from atrous.report.runs import read
 from atrous.runs.record import RunRecord
+from atrous.runs.run import checked_run
 from atrous.studies import search, study
 from atrous.studies import torchrun as launch
 from atrous.studies.trials import gives_up
@@ -512,7 +512,7 @@ def _first_drawn(seed):
 def test_a_bad_trial_is_given_up_and_can_be_gone_on_with(tiny, tmp_path, capsys, good_first):
     bad = pruned(tiny, tmp_path)
     assert "given up after 2 updates" in capsys.readouterr().out
-    assert read(bad).error == f"given up by its search at a val/miou of {result(bad)['val_miou']:.4f}"
+    assert checked_run(bad).error == f"given up by its search at a val/miou of {result(bad)['val_miou']:.4f}"
     before = times(tmp_path / "sweep")
     searched(tmp_path, "optimizer.lr=0.05,1e-3", *tiny, trials=2)
     assert times(tmp_path / "sweep") == before

@@ -12,8 +12,10 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 
+from atrous.config.upgrade import RENAMED_CALLBACKS
 from atrous.errors import ConfigError
 from atrous.loggers.csv_logger import CSVLogger
+from atrous.runs.resume import moved
 from atrous.system.files import whole_file
 from atrous.system.signals import Interrupted, Signals
 
@@ -93,6 +95,16 @@ class LastCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self._resumed_rows = checkpoint.get("history_rows", 0)
+        states = checkpoint["callbacks"]
+        for old, new in RENAMED_CALLBACKS.items():
+            if old in states:
+                states[new] = states.pop(old)
+        folder = self._path.parent.resolve()
+        if Path(str(trainer.ckpt_path)).parent.resolve() == folder:  # not another run's
+            checkpoint["callbacks"] = {
+                key: moved(state, str(state["dirpath"]), str(folder)) if "dirpath" in state else state
+                for key, state in states.items()
+            }
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.signals.deferred = True

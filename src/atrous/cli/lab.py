@@ -22,9 +22,9 @@ from atrous.lab.plan import Plan
 from atrous.lab.store import Store
 from atrous.lab.tables import runs_csv, table_csv, table_md
 from atrous.metrics.bootstrap import Difference
-from atrous.report.runs import find
 from atrous.report.study import Study, study_of
 from atrous.runs.record import now
+from atrous.runs.run import find_runs
 from atrous.system.files import to_json, write_text
 from atrous.system.text import one_line, short
 
@@ -105,7 +105,7 @@ def _study(roots: Sequence[Path]) -> Study:
     for root in roots:
         if not root.is_dir():
             raise DataError(f"no folder {root}. Give folders that hold run folders, such as runs/sweep.")
-    runs, unread = find(roots)
+    runs, unread = find_runs(roots)
     study = study_of(runs, unread, ignored=NOT_COUNTED, baseline=None, compare=_not_compared)
     if not study.groups:
         raise DataError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +19,15 @@ from atrous.config.values import NonNegativeInt, PositiveInt
 from atrous.errors import DataError
 from atrous.metrics.bootstrap import Difference
 from atrous.report.page import page
-from atrous.report.runs import Run, find
 from atrous.report.study import Study, notes, study_of
 from atrous.report.tables import runs_csv, spread, table_csv, table_md, table_tex
 from atrous.runs import compare
 from atrous.runs.compare import OPTIONS, check_comparable
 from atrous.runs.protocol import lines
 from atrous.runs.record import now
+from atrous.runs.run import find_runs
 from atrous.runs.scores import Evaluation, read_evaluation
 from atrous.system.files import write_text
-from atrous.system.locks import is_held
 from atrous.system.text import one_line, short
 
 _SHOWN = 40  # rows in the terminal
@@ -84,13 +82,12 @@ def run(
     for root in roots:
         if not root.is_dir():
             raise DataError(f"no folder {root}. Give folders that hold run folders, such as runs/sweep.")
-    runs, unread = find(roots)
+    runs, unread = find_runs(roots)
     if not runs and not unread:
         raise DataError(
             f"no run folder in {', '.join(map(str, roots))}: none below it holds a result.json. Give the folder of a study, "
             "or `paths.runs` of its trainings."
         )
-    runs = [_alive(run) for run in runs]
     count = sum(run.finished for run in runs)
     draws = resamples or (OPTIONS["resamples"] if count <= _MANY else _FEWER)
     loaded: dict[Path, Evaluation] = {}
@@ -125,15 +122,6 @@ def run(
         place = log_report(out.resolve(), files, project=wandb, name=name, command=command)
         print(f"logged to W&B project {wandb}: {place}")
     return study
-
-
-def _alive(run: Run) -> Run:
-    """A run that says it is running and that no process holds was killed."""
-    if run.status != "running" or is_held(run.folder):
-        return run
-    return dataclasses.replace(
-        run, status="killed", result={"error": "no process is writing it any more", **run.result}
-    )
 
 
 def _protocol(study: Study) -> list[str]:

@@ -7,6 +7,8 @@ import hashlib
 import json
 from typing import Any
 
+from atrous.config.upgrade import MEANT, MOVED
+
 # What changes neither the weights nor the scores: names, loggers, places, speed, and how often a run is saved.
 NOT_COUNTED = (
     ("name",),
@@ -24,11 +26,15 @@ NOT_COUNTED = (
 )
 
 
+# Of stored fingerprints: names the tables that they depend on. One of other tables is made again from config.yaml.
+VERSION = hashlib.sha256(json.dumps([NOT_COUNTED, MOVED, MEANT]).encode()).hexdigest()[:8]
+
+
 def fingerprint(config: dict[str, Any]) -> str:
     """Equal for two configs that train the same weights and make the same scores from them; 16 hexadecimal digits.
 
     Args:
-        config: A resolved config.
+        config: A resolved config, in today's names.
     """
     counted = copy.deepcopy(config)
     for *path, key in NOT_COUNTED:

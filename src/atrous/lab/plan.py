@@ -12,10 +12,10 @@ from rich.progress import Progress
 
 from atrous.errors import CheckpointError, ConfigError, DataError
 from atrous.lab.store import Store, digest
-from atrous.report.runs import Run
 from atrous.report.settings import ABSENT
 from atrous.report.study import Group, Study
 from atrous.runs.protocol import lines
+from atrous.runs.run import Run
 from atrous.system.devices import processor_name
 from atrous.system.text import one_line, short
 
@@ -141,7 +141,7 @@ class Plan:
     def _of_setting(
         self, group: Group, path: Path, run: Run, size: list[int]
     ) -> Iterator[tuple[tuple[Any, ...], _Task]]:
-        crop = run.config.get("data.train_transform.crop_size")
+        crop = run.settings.get("data.train_transform.crop_size")
         sizes = [_pair(size), *([_pair(crop)] if isinstance(crop, list) and len(crop) == 2 else [])]
         label, about = self.study.label(group), {"checkpoint": digest(path)}
         key = {**about, "sizes": sizes}
@@ -243,7 +243,7 @@ class Plan:
         return {
             "folder": str(run.folder),
             "seed": run.seed,
-            "trained_distance": run.config.get("data.context_distance"),
+            "trained_distance": run.settings.get("data.context_distance"),
             "miou": scored["scores"]["miou"],
             "objects": scored.get("objects"),
             "context": [entry for entry in context if entry],
@@ -260,7 +260,7 @@ def _lab() -> Any:
 
 
 def _has_knob(run: Run) -> bool:
-    return "data.context_distance" in run.config
+    return "data.context_distance" in run.settings
 
 
 def _pair(size: Sequence[int]) -> tuple[int, int]:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from atrous.report.charts import COLOURS, Chart, Values, span, wide
-from atrous.report.runs import Series
 from atrous.report.settings import order
 from atrous.report.study import Group, Study
 from atrous.report.tables import spread
+from atrous.runs.run import Series
 from atrous.system.text import amount, duration, escape
 
 _POINTS = 150  # of a curve

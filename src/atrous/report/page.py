@@ -12,9 +12,9 @@ from atrous.metrics.bootstrap import Difference
 from atrous.pages.frame import CONTROLS, copyable, document, folder_link, in_a_row
 from atrous.report.figures import costs, curves, sweeps
 from atrous.report.images import Sample, samples
-from atrous.report.runs import Run
 from atrous.report.study import FEWEST, Group, Study, notes
 from atrous.report.tables import interval, spread
+from atrous.runs.run import Run
 from atrous.system.text import amount, duration, escape, score
 
 _MOST_CELLS = 12_000  # of the heat map
@@ -228,12 +228,12 @@ def _sample(study: Study, sample: Sample) -> str:
 
 def _failed(study: Study, out: Path) -> str:
     """What did not finish and what could not be read, with the reason."""
-    done = {str(run.result["fingerprint"]): run for run in study.runs if run.finished and run.result.get("fingerprint")}
+    done = {run.fingerprint: run for run in study.runs if run.finished and run.fingerprint}
     rows = ""
     for run, values in zip(study.runs, study.values, strict=True):
         if run.finished:
             continue
-        later = done.get(str(run.result.get("fingerprint")))
+        later = done.get(run.fingerprint)
         reason = run.error or "no error is recorded"
         if later is not None:
             reason += f"; finished since then: run {study.numbers[later.folder]}"
@@ -264,7 +264,7 @@ def _run(study: Study, run: Run, group: Group | None, out: Path) -> str:
         ", ".join(f"{column.name}={value}" for column, value in zip(study.columns, values, strict=True)) or "all runs"
     )
     text = escape(pairs, 200)
-    status = run.status
+    status = str(run.status)
     if group is not None and any(other is run for other in group.repeated):
         status = "older, not counted"
     return (

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from atrous.report.runs import Run
+from atrous.runs.run import Run
 from atrous.system.text import one_line, setting
 
 ABSENT = "–"  # the value of a key that a run's config has not
@@ -49,7 +49,7 @@ def settings_of(runs: Sequence[Run], ignored: Sequence[tuple[str, ...]]) -> Sett
         runs: One or more.
         ignored: Paths of keys, or of groups of keys, that are no settings, such as ("paths",).
     """
-    texts = [{key: setting(value) for key, value in run.config.items()} for run in runs]
+    texts = [{key: setting(value) for key, value in run.settings.items()} for run in runs]
     keys = dict.fromkeys(key for config in texts for key in config)
     prefixes = tuple(".".join(path) for path in ignored)
     varying = {
@@ -101,12 +101,12 @@ def _order(text: str) -> tuple[int, tuple[float, ...], str]:
 
 def _is_seed(key: str, runs: Sequence[Run]) -> bool:
     """The seed itself, and what follows it, such as data.seed."""
-    return key == "seed" or (key.endswith(".seed") and all(run.config.get(key) == run.seed for run in runs))
+    return key == "seed" or (key.endswith(".seed") and all(run.settings.get(key) == run.seed for run in runs))
 
 
 def _is_place(key: str, runs: Sequence[Run]) -> bool:
     """A path into the run's own folder, wherever it may lie now."""
-    values = [(run.config[key], run.folder.resolve().name) for run in runs if key in run.config]
+    values = [(run.settings[key], run.folder.resolve().name) for run in runs if key in run.settings]
     return all(isinstance(value, str) and name in value.split("/") for value, name in values)
 
 
@@ -122,7 +122,8 @@ def _group(
     target = min(targets, key=lambda other: other.count("."), default="")
     typed = {group: pairs[key] for group, pairs in zip(same, overrides, strict=True) if key in pairs}
     return tuple(
-        typed.get(group, _class(str(run.config.get(target, "default")))) for group, run in zip(same, runs, strict=True)
+        typed.get(group, _class(str(run.settings.get(target, "default"))))
+        for group, run in zip(same, runs, strict=True)
     )
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from atrous.errors import ConfigError, DataError
 from atrous.metrics.bootstrap import Difference
-from atrous.report.runs import Run, Unread
 from atrous.report.settings import Column, order, settings_of
+from atrous.runs.run import Run, Unread
 
 FEWEST = 3  # runs a side before a difference is called one; below, nothing tells how much a seed changes
 Compare = Callable[[Sequence[Path], Sequence[Path]], Difference]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from atrous.errors import TrainingError
-from atrous.runs.resume import Run, moved, read_run
+from atrous.runs.resume import moved
+from atrous.runs.run import Run, load_run
 from atrous.system.ranks import is_torchrun
 
 PATIENCE = 600.0  # seconds that the others wait for the main process, whose imports may be from a slow file system
@@ -63,7 +64,7 @@ def follow(config: dict[str, Any], folder: Path, runs: Path) -> tuple[dict[str, 
     return (
         moved(config, str(folder), str(chosen)),
         chosen,
-        read_run(chosen / "result.json") if content["finished"] else None,
+        load_run(chosen) if content["finished"] else None,
     )
 
 

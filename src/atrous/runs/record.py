@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from atrous.config.command_line import command_line
-from atrous.config.fingerprint import fingerprint
+from atrous.config.fingerprint import VERSION, fingerprint
 from atrous.system.devices import cores, processor_name
 from atrous.system.files import to_json, write_text
 from atrous.system.locks import hold
@@ -45,6 +45,7 @@ class RunRecord:
             "status": "running",
             "command": command_line(),
             "fingerprint": fingerprint(config),
+            "fingerprint_version": VERSION,
             "started": earlier.get("started", now()),
             "provenance": provenance(config),
         }

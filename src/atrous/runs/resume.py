@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from atrous.config.checks import check_resume
 from atrous.config.fingerprint import fingerprint
 from atrous.errors import TrainingError
+from atrous.runs.run import RESULT, Run, load_run, run_folders
 from atrous.system.locks import is_held
 from atrous.system.text import short
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run folder with its result.json."""
-
-    folder: Path
-    result: dict[str, Any]
-
-    @property
-    def finished(self) -> bool:
-        return self.result.get("status") == "finished"
-
-    def told(self) -> str:
-        """The folder and how far the run came, for a message."""
-        status = self.result.get("status")
-        what = {"running": "was killed", "failed": "failed"}.get(str(status), status)
-        return f"{short(self.folder)} (started {self.result.get('started')}, {what})"
-
-
 def newest_run(runs: Path, config: dict[str, Any]) -> Run | None:
-    """The run of an equal fingerprint that was started last, anywhere below `runs`; reads nothing but result.json."""
+    """The run of an equal fingerprint that was started last, anywhere below `runs`."""
     wanted = fingerprint(config)
-    found = [
-        run for run in map(read_run, _result_files(runs)) if run is not None and run.result["fingerprint"] == wanted
-    ]
-    return max(found, key=lambda run: (str(run.result.get("started")), str(run.folder)), default=None)
+    found = (run for folder in run_folders(runs) if (run := load_run(folder)) is not None)
+    equal = [run for run in found if _may_equal(run, config) and run.fingerprint == wanted]
+    return max(equal, key=lambda run: (str(run.result.get("started")), str(run.folder)), default=None)
+
+
+def renamed_folders(study: Path) -> dict[str, Path]:
+    """The folders of a study by their runs' fingerprints, where an earlier version of atrous named them by another one."""
+    folders = [path.parent for path in sorted(study.glob(f"*-*/{RESULT}"))]
+    runs = [run for folder in folders if (run := load_run(folder)) is not None]
+    return {run.fingerprint: run.folder for run in reversed(runs) if not run.folder.name.endswith(run.fingerprint[:8])}
+
+
+def _may_equal(run: Run, config: dict[str, Any]) -> bool:
+    """False where no fingerprint need be made again, which takes milliseconds: the seeds differ."""
+    return bool(run.part("provenance").get("seed", config["seed"]) == config["seed"])
 
 
 def choose_folder(
@@ -72,7 +64,7 @@ def choose_folder(
         return config, folder, None
     if config["resume"] != "auto":
         if leads and not run.finished and not is_held(run.folder):
-            print(f"An unfinished run has the same settings: {run.told()}.\nTo go on with it: resume=auto\n")
+            print(f"An unfinished run has the same settings: {run}.\nTo go on with it: resume=auto\n")
         return config, folder, None
     if not leads:
         return moved(config, str(folder), str(run.folder.resolve())), run.folder.resolve(), run
@@ -82,9 +74,9 @@ def choose_folder(
             "stop it, or leave out resume=auto to start another."
         )
     if run.finished:
-        print(f"A run with these settings is finished: {run.told()}. To train again, leave out resume=auto.")
+        print(f"A run with these settings is finished: {run}. To train again, leave out resume=auto.")
     else:
-        print(f"Going on with {run.told()}.")
+        print(f"Going on with {run}.")
     if not here:
         _discard(folder, run.folder)
     for part in (run.folder / "checkpoints").glob(".*.part"):  # of a process that was killed as it wrote
@@ -108,24 +100,6 @@ def whole_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     return None, messages
 
 
-def _result_files(runs: Path) -> list[Path]:
-    found = []
-    for folder, below, files in os.walk(runs):
-        if "result.json" in files:
-            found.append(Path(folder, "result.json"))
-            below.clear()  # a run holds no runs
-    return found
-
-
-def read_run(path: Path) -> Run | None:
-    """The run of a result.json; None where that is missing or not ours."""
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not ours, or gone meanwhile
-        return None
-    return Run(path.parent, result) if isinstance(result, dict) and "fingerprint" in result else None
-
-
 def _is_whole(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
@@ -134,15 +108,15 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def moved(config: Any, old: str, new: str) -> Any:
-    """The config with all paths in the folder `old` led to `new`."""
-    if isinstance(config, dict):
-        return {key: moved(value, old, new) for key, value in config.items()}
-    if isinstance(config, list):
-        return [moved(value, old, new) for value in config]
-    if isinstance(config, str) and (config == old or config.startswith(old + os.sep)):
-        return new + config[len(old) :]
-    return config
+def moved(value: Any, old: str, new: str) -> Any:
+    """A copy with all paths in the folder `old`, also those that are keys, led to `new`."""
+    if isinstance(value, dict):
+        return {moved(key, old, new): moved(item, old, new) for key, item in value.items()}
+    if isinstance(value, list):
+        return [moved(item, old, new) for item in value]
+    if isinstance(value, str) and (value == old or value.startswith(old + os.sep)):
+        return new + value[len(old) :]
+    return value
 
 
 def _discard(folder: Path, instead: Path) -> None:

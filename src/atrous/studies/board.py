@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from atrous.runs.resume import read_run
+from atrous.runs.run import load_run
 from atrous.system.text import duration, printable
 
 TAIL = 1 << 18  # bytes of a history that are read
@@ -70,7 +70,7 @@ class Board:
         if outcome.status == JobStatus.COMPLETED:
             self._ended["finished"] += 1
             history.share = 1.0
-            run = read_run(history.folder / "result.json")
+            run = load_run(history.folder)
             status = run.result.get("status") if run else "finished"  # or pruned
             score = f", mIoU {outcome.return_value:.4f}" if isinstance(outcome.return_value, float) else ""
             self._say(job, f"{status}{score}, after {duration(round(seconds))}{self._left()}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atrous.errors import TrainingError
-from atrous.runs.resume import read_run
+from atrous.runs.run import load_run
 from atrous.system.signals import Interrupted
 from atrous.system.text import short
 
@@ -41,7 +41,7 @@ class SlurmJob:
         """That of its result.json, as the disk has it now."""
         if self.folder.is_dir():
             list(self.folder.iterdir())  # has a network file system look again
-        run = read_run(self.folder / "result.json")
+        run = load_run(self.folder)
         return str(run.result.get("status")) if run else "not started"
 
 

@@ -25,7 +25,7 @@ from atrous.config.compose import resolved
 from atrous.config.fingerprint import fingerprint
 from atrous.config.messages import error_message
 from atrous.errors import TrainingError
-from atrous.runs.resume import read_run
+from atrous.runs.run import load_run
 from atrous.system.locks import is_held
 from atrous.system.ranks import is_main_process
 from atrous.system.text import printable, short
@@ -50,7 +50,7 @@ class Job:
 
     def result(self) -> dict[str, Any]:
         """Its result.json; empty where there is none."""
-        run = read_run(self.folder / "result.json")
+        run = load_run(self.folder)
         return run.result if run else {}
 
 

@@ -9,16 +9,17 @@ import pytest
 import yaml
 from report.study_folders import write_run
 
-from atrous.report.runs import Run, Unread, find, flat, read
+from atrous.config.upgrade import upgraded
+from atrous.runs.run import Run, Status, Unread, checked_run, find_runs, flat
 
 
 def test_a_run_is_read(tmp_path):
-    run = read(write_run(tmp_path / "a", accuracy=0.9, seed=3, settings={"model.rates": [6, 12]}))
+    run = checked_run(write_run(tmp_path / "a", accuracy=0.9, seed=3, settings={"model.rates": [6, 12]}))
     content = json.loads((tmp_path / "a" / "result.json").read_text())
     assert run.finished
     assert (run.miou, run.seed, run.commit) == (content["scores"]["miou"], 3, "0123456")
-    assert run.config["model.rates"] == [6, 12]
-    assert run.config["model._target_"] == "atrous.models.unet.UNet"
+    assert run.settings["model.rates"] == [6, 12]
+    assert run.settings["model._target_"] == "atrous.models.unet.UNet"
     assert run.classes == ("road", "car", "sky")
     assert run.iou.tolist() == content["per_class"]["iou"]
     assert run.cost("macs") == 2e9
@@ -27,20 +28,20 @@ def test_a_run_is_read(tmp_path):
 
 def test_absent_classes_have_no_score(tmp_path):
     folder = write_run(tmp_path / "a", per_class={"names": ["road", "car"], "iou": [0.5, None]})
-    np.testing.assert_array_equal(read(folder).iou, [0.5, np.nan])
+    np.testing.assert_array_equal(checked_run(folder).iou, [0.5, np.nan])
 
 
 def test_curves_leave_out_what_is_no_number(tmp_path):
     folder = write_run(tmp_path / "a")
     (folder / "metrics.csv").write_text("step,lr,val/miou,train/loss\n0,,0.5,nan\n1,x,,2\n,0.1,0.7,3\n2,,0.6\n3,0.")
-    history = read(folder).history()
+    history = checked_run(folder).history()
     assert {key: (x.tolist(), y.tolist()) for key, (x, y) in history.items() if key != "step"} == {
         "val/miou": ([0, 2], [0.5, 0.6]),
         "train/loss": ([1], [2]),
         "lr": ([3], [0]),
     }
     (folder / "metrics.csv").unlink()
-    assert read(folder).history() == {}
+    assert checked_run(folder).history() == {}
 
 
 def test_runs_are_found_at_any_depth_and_once(tmp_path):
@@ -49,7 +50,7 @@ def test_runs_are_found_at_any_depth_and_once(tmp_path):
     write_run(tmp_path / "a" / "checkpoints" / "inner")  # a run holds no runs
     write_run(tmp_path / ".hidden")
     (tmp_path / "empty").mkdir()
-    runs, unread = find([tmp_path, tmp_path / "b"])
+    runs, unread = find_runs([tmp_path, tmp_path / "b"])
     assert [str(run.folder.relative_to(tmp_path)) for run in runs] == ["a", "b/1", "b/2"]
     assert unread == []
 
@@ -84,7 +85,7 @@ def test_what_is_broken_is_told(tmp_path, file, text, reason):
         path.unlink()
     else:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    found = read(tmp_path / "a")
+    found = checked_run(tmp_path / "a")
     assert isinstance(found, Unread)
     assert reason in found.reason
 
@@ -94,9 +95,14 @@ def test_odd_values_of_an_unfinished_run_are_no_error(tmp_path):
     (folder / "result.json").write_text(
         '{"status": ["x"], "command": 7, "provenance": [], "error": {"a": 1}, "cost": 3}'
     )
-    run = read(folder)
+    run = checked_run(folder)
     assert isinstance(run, Run)
-    assert (run.command, run.commit, run.overrides()) == ("7", "", {})
+    assert (run.status, run.command, run.commit, run.overrides()) == (Status.UNKNOWN, "7", "", {})
+
+
+def test_a_run_that_no_process_writes_was_killed(tmp_path):
+    run = checked_run(write_run(tmp_path / "a", status="running"))
+    assert (run.status, run.error) == (Status.KILLED, "no process is writing it any more")
 
 
 @pytest.mark.parametrize(
@@ -115,9 +121,9 @@ def test_odd_values_of_an_unfinished_run_are_no_error(tmp_path):
 def test_a_config_is_what_yaml_reads(tmp_path, text):
     folder = write_run(tmp_path / "run")
     (folder / "config.yaml").write_text(text)
-    found = read(folder)
+    found = checked_run(folder)
     assert isinstance(found, Run), found
-    assert found.config == flat(yaml.safe_load(text))
+    assert found.config == upgraded(yaml.safe_load(text))
 
 
 def test_a_config_that_grows_is_given_up(tmp_path):
@@ -125,7 +131,7 @@ def test_a_config_that_grows_is_given_up(tmp_path):
     text += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
     folder = write_run(tmp_path / "a")
     (folder / "config.yaml").write_text(text)
-    assert "more than 20000 values" in read(folder).reason
+    assert "more than 20000 values" in checked_run(folder).reason
 
 
 def test_flat_keeps_lists_and_empty_groups():
@@ -138,10 +144,12 @@ def test_flat_keeps_lists_and_empty_groups():
 
 
 def test_an_interrupted_run_names_its_signal(tmp_path):
-    assert read(write_run(tmp_path / "a", status="interrupted", signal="SIGTERM")).error == "SIGTERM"
+    assert checked_run(write_run(tmp_path / "a", status="interrupted", signal="SIGTERM")).error == "SIGTERM"
 
 
 def test_overrides_of_a_command(tmp_path):
-    run = read(write_run(tmp_path / "a", command="python train.py -m +x.y=1 model=unet 'rates=[1, 2]' ~z --flag=3"))
+    run = checked_run(
+        write_run(tmp_path / "a", command="python train.py -m +x.y=1 model=unet 'rates=[1, 2]' ~z --flag=3")
+    )
     assert run.overrides() == {"x.y": "1", "model": "unet", "rates": "[1, 2]"}
-    assert read(write_run(tmp_path / "b", command="python 'unclosed")).overrides() == {}
+    assert checked_run(write_run(tmp_path / "b", command="python 'unclosed")).overrides() == {}
