@@ -25,10 +25,8 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # What still stands against the order, and goes with the next cuts.
 TO_CUT: set[tuple[str, str]] = {
     ("callbacks/prune.py", "studies"),
-    ("cli/profile.py", "hydra"),
     ("cli/train.py", "hydra"),
     ("config/search_space.py", "studies"),
-    ("lab/measure.py", "cli"),
     ("studies/board.py", "hydra"),
     ("studies/local.py", "hydra"),
     ("studies/local_process.py", "hydra"),

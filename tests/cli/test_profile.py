@@ -6,6 +6,7 @@ import torch
 import yaml
 from hydra.utils import instantiate
 
+from atrous.analysis import profile as measuring
 from atrous.analysis.measure import resident
 from atrous.cli import profile
 
@@ -24,16 +25,16 @@ def config():
 @pytest.fixture
 def in_process(monkeypatch):
     """Measures in this process, which spares ten seconds of imports a network."""
-    monkeypatch.setattr(
-        profile,
-        "measure_apart",
-        lambda model, points, options: profile.measure_points({"model": model, "points": points, **options}),
-    )
+
+    def measure_here(model, points, options):
+        return measuring.measure_points(model, points, **options)
+
+    monkeypatch.setattr(measuring, "measure_apart", measure_here)
 
 
 def test_rows_of_one_network(config):
     alone = {**POINT, "batch_size": 1, "mode": "training"}
-    good, bad = profile.measure_points({"model": config, "points": [POINT, alone], **OPTIONS})
+    good, bad = measuring.measure_points(config, [POINT, alone], **OPTIONS)
     net = instantiate(config)
     assert good["parameters"] == sum(p.numel() for p in net.parameters())
     with torch.utils.flop_counter.FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -48,7 +49,7 @@ def test_rows_of_one_network(config):
 def test_in_a_process_of_its_own_whose_end_is_told(config):
     """Its second point ends it; the rows of that and of the third one say so."""
     ends = {**POINT, "mode": "training", "precision": "of nowhere"}
-    first, *others = profile.measure_apart(config, [POINT, ends, POINT], OPTIONS)
+    first, *others = measuring.measure_apart(config, [POINT, ends, POINT], OPTIONS)
     assert first["p50"] > 0
     assert [row["error"] for row in others] == ["KeyError: 'of nowhere'"] * 2
 

@@ -7,14 +7,17 @@ https://arxiv.org/abs/1701.04128.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from atrous.data.datamodule import SegmentationDataModule
 from atrous.errors import ConfigError
+from atrous.layers.upsample import resize
 
 SHARE = 1 - 0.9545  # of the largest gradient, above which a pixel counts; a Gaussian has passed it 2.5 deviations out
 
@@ -94,3 +97,18 @@ def effective_field(model: nn.Module, images: Iterable[Tensor], *, seed: int = 0
         )
         raise ConfigError(f"no effective receptive field: {found}. Give one image or more, and a network with weights.")
     return EffectiveField(total / total.max())
+
+
+def noise_images(count: int, size: Sequence[int], *, seed: int = 0) -> Iterator[Tensor]:
+    """Normally distributed pixels, float32 (3, *size) each."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        yield torch.randn(3, *size, generator=generator)
+
+
+def split_images(datamodule: SegmentationDataModule, split: str, count: int, size: Sequence[int]) -> Iterator[Tensor]:
+    """Evenly spaced images of a split, normalised and resized, float32 (3, *size) each."""
+    dataset = datamodule.dataset(split)
+    for index in np.linspace(0, len(dataset) - 1, count).astype(int):
+        image = datamodule.normalise(dataset[int(index)].image)
+        yield resize(image[None], (size[0], size[1]))[0]

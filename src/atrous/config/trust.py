@@ -71,6 +71,12 @@ def targets(config: Any) -> Iterator[str]:
             yield from targets(value)
 
 
+def import_targets(config: Any) -> None:
+    """Imports whatever building a config would import."""
+    for target in targets(config):
+        get_object(target)
+
+
 @functools.cache
 def _ours() -> frozenset[str]:
     """The import paths in our own conf/, which is the registry of models and data sets."""

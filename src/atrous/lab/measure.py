@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from atrous.analysis.cost import macs
-from atrous.analysis.effective_field import SHARE, effective_field
+from atrous.analysis.effective_field import SHARE, effective_field, split_images
+from atrous.analysis.profile import measure_apart
 from atrous.analysis.receptive_field import receptive_fields
 from atrous.analysis.valid_taps import valid_shares
-from atrous.cli import profile
-from atrous.cli.analyse import split_images
 from atrous.data.scenes.scenes import CLASS_INFO
 from atrous.engine.build import build_datamodule, build_model
 from atrous.engine.checkpoint import Restored, check_classes
@@ -249,7 +248,7 @@ def memory(config: dict[str, Any], size: Size, *, threads: int | None, on_gpu: b
     }
     points = [{"mode": mode, "precision": "32-true", **point} for mode, point in modes.items()]
     options = {"warm_up": 1, "repeats": 1, "threads": threads, "accelerator": "gpu" if on_gpu else "cpu"}
-    rows = profile.measure_apart(config["model"], points, options)
+    rows = measure_apart(config["model"], points, options)
     return {row["mode"]: {**modes[row["mode"]], "bytes": row.get("peak_memory"), "error": row["error"]} for row in rows}
 
 

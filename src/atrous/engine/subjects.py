@@ -1,0 +1,83 @@
+"""The networks that `profile` measures: named ones, and those of runs. Imports no torch."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from atrous.config.compose import CONF_DIR, compose_groups
+from atrous.config.trust import check_targets
+from atrous.config.upgrade import upgraded
+from atrous.errors import ConfigError
+
+_FOREIGN = ("custom", "smp", "torchvision")  # templates for other people's models, which a glob leaves out
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One network to measure.
+
+    Args:
+        name: What the table calls it.
+        model: The resolved config of the model.
+        score: mIoU of its run; None where it is no run's.
+    """
+
+    name: str
+    model: dict[str, Any]
+    score: float | None = None
+
+
+def of_models(patterns: Sequence[str], overrides: Sequence[str]) -> Iterator[Subject]:
+    """Networks with random weights.
+
+    Args:
+        patterns: Each a name or glob of conf/model, with further settings of that network behind it after spaces.
+        overrides: Settings of all networks, as on `train`'s command line.
+
+    Raises:
+        ConfigError: If a pattern fits no network.
+    """
+    known = sorted(path.stem for path in (CONF_DIR / "model").glob("*.yaml"))
+    for entry in patterns:
+        pattern, *own = entry.split()
+        names = [name for name in fnmatch.filter(known, pattern) if name == pattern or name not in _FOREIGN]
+        if not names:
+            raise ConfigError(f"models={pattern} is none of conf/model; there are {', '.join(known)}.")
+        for name in names:
+            model = compose_groups([f"model={name}", *overrides, *own])["model"]
+            yield Subject(" ".join([name, *(override.removeprefix("model.") for override in own)]), model)
+
+
+def of_runs(patterns: Sequence[str], trusted: list[str]) -> Iterator[Subject]:
+    """The networks of run folders, with their scores.
+
+    Args:
+        patterns: Each a run folder or a glob.
+        trusted: Packages whose classes their configs may name.
+
+    Raises:
+        ConfigError: If a pattern names no run folder.
+        CheckpointError: If a config names what is not trusted.
+    """
+    for pattern in patterns:
+        base = Path(pattern)
+        folders = [base] if base.is_dir() else sorted(Path(base.anchor or ".").glob(str(base.relative_to(base.anchor))))
+        folders = [
+            folder for folder in folders if (folder / "config.yaml").is_file() and (folder / "result.json").is_file()
+        ]
+        if not folders:
+            raise ConfigError(
+                f"runs={pattern} names no run folder; give one that holds config.yaml and result.json, or a glob."
+            )
+        for folder in folders:
+            config = upgraded(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+            check_targets(config["model"], trusted, f"the run {folder}")
+            scores = json.loads((folder / "result.json").read_text()).get("scores") or {}
+            yield Subject(str(folder), config["model"], scores.get("miou"))
