@@ -24,16 +24,7 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # What still stands against the order, and goes with the next cuts.
 TO_CUT: set[tuple[str, str]] = {
-    ("callbacks/prune.py", "studies"),
     ("cli/train.py", "hydra"),
-    ("config/search_space.py", "studies"),
-    ("studies/board.py", "hydra"),
-    ("studies/local.py", "hydra"),
-    ("studies/local_process.py", "hydra"),
-    ("studies/search.py", "hydra"),
-    ("studies/slurm.py", "hydra"),
-    ("studies/slurm_task.py", "hydra"),
-    ("studies/study.py", "hydra"),
 }
 EXPERIMENTS_TO_CUT = {"crf", "experiments", "export", "unet_membranes"}
 FILES = sorted(SOURCE.rglob("*.py"))

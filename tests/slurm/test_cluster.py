@@ -50,7 +50,7 @@ def tasks(job):
         except OSError:  # it has ended
             continue
         name = f"{told.get('SLURM_ARRAY_JOB_ID')}_{told.get('SLURM_ARRAY_TASK_ID')}"
-        if job in (name, told.get("SLURM_JOB_ID")) and "submitit.core._submit" in command and "srun" not in command:
+        if job in (name, told.get("SLURM_JOB_ID")) and "atrous.worker" in command and "srun" not in command:
             found.append(int(path.name))
     return found
 

@@ -14,19 +14,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra.core.utils import JobReturn, JobStatus
 from kill_and_resume import TINY, differences
 from rich.console import Console
 
 from atrous.cli import train
-from atrous.cli.app import run_hydra
 from atrous.errors import ConfigError
 from atrous.loggers.csv_logger import CSVLogger
-from atrous.runs.record import RunRecord
-from atrous.studies import board as local_board
-from atrous.studies.board import TAIL, Board, Tail
-from atrous.studies.local import deal, how_many
-from atrous.studies.local_process import Share
+from atrous.studies import job_table
+from atrous.studies.job_table import TAIL, HistoryTail, JobTable
+from atrous.studies.local import Share, deal, how_many
+from atrous.studies.study import Job
 
 CORES = len(os.sched_getaffinity(0))
 ENDLESS = ["trainer.max_epochs=100000", "trainer.check_val_every_n_epoch=100000"]
@@ -48,40 +45,8 @@ def wait_for(condition, seconds=120):
         time.sleep(0.05)
 
 
-def instead_of_training(cfg):
-    """Seed 13 raises, 14 is killed, 15 leaves by itself; the others tell what they were given."""
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
-
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    seed = cfg.seed
-    if seed == 14:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if seed == 15:
-        os._exit(3)
-    if seed == 13:
-        raise ConfigError("unlucky")
-    print("said by", seed)
-    told = {
-        "cores": sorted(os.sched_getaffinity(0)),
-        "threads": torch.get_num_threads(),
-        "started": os.environ["OMP_NUM_THREADS"],
-        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        "process": os.getpid(),
-        "mark": os.environ.get("MARK"),
-        "here": str(Path.cwd()),
-        "workers": multiprocessing.get_start_method(),
-    }
-    (folder / "told.json").write_text(json.dumps(told))
-    record = RunRecord(folder, OmegaConf.to_container(cfg, resolve=True))
-    record.update(status="finished", scores={"miou": seed / 100}, steps=7)
-    record.release()
-    return seed / 100
-
-
 def run(tmp_path, *overrides):
-    local = ["hydra/launcher=local", f"paths.runs={tmp_path}", "trainer=cpu"]
-    run_hydra(instead_of_training, "train", ["-m", *local, *overrides])
+    train.main(["-m", "hydra/launcher=local", f"paths.runs={tmp_path}", "trainer=cpu", *overrides])
 
 
 @pytest.mark.parametrize(
@@ -129,6 +94,7 @@ def test_named_gpus_are_refused(tmp_path, capsys):
 
 def test_jobs_get_equal_shares_and_stop_no_other(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MARK", "as it is now")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("instead_of_training")))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as left:
         run(tmp_path, f"hydra.launcher.jobs={CORES}", "seed=13,14,15,1,2,3")
@@ -138,10 +104,12 @@ def test_jobs_get_equal_shares_and_stop_no_other(tmp_path, monkeypatch, capsys):
         folder = folder_of(tmp_path / "sweep", seed)
         assert "said by" in (folder / "console.log").read_text()
         told[seed] = json.loads((folder / "told.json").read_text())
-        assert len(told[seed]["cores"]) == told[seed]["threads"] == int(told[seed]["started"]) == 1
-        assert told[seed]["workers"] == multiprocessing.get_start_method()  # otherwise each would import torch
+        assert len(told[seed]["cores"]) == told[seed]["threads"] == 1
+        assert told[seed]["workers"] == multiprocessing.get_start_method()
         assert (told[seed]["mark"], told[seed]["here"]) == ("as it is now", str(tmp_path))
+        assert result(folder)["command"].endswith(f" paths.runs={tmp_path} trainer=cpu seed={seed}")
     assert len({job["process"] for job in told.values()} | {os.getpid()}) == 4
+    assert "unlucky" in (folder_of(tmp_path / "sweep", 13) / "train.log").read_text()
     assert len(os.sched_getaffinity(0)) == CORES
     printed = capsys.readouterr()
     assert "said by" not in printed.out + printed.err
@@ -205,7 +173,7 @@ def test_a_signal_is_passed_on_and_every_job_saves(tmp_path, tiny):
     for seed in (1, 2):
         assert result(folder_of(study, seed))["status"] == "interrupted"
         assert (folder_of(study, seed) / "checkpoints" / "last.ckpt").exists()
-    assert not list(study.glob("seed-3-*"))
+    assert not (folder_of(study, 3) / "result.json").exists()
 
 
 @pytest.mark.slow
@@ -247,8 +215,8 @@ def test_jobs_end_with_a_launcher_that_is_killed_and_are_gone_on_with(tmp_path):
 
 def test_how_far_a_run_is_by_its_history(tmp_path):
     epochs, steps = (
-        Tail(tmp_path, {"max_epochs": 4, "max_steps": -1}),
-        Tail(tmp_path, {"max_epochs": 4, "max_steps": 40}),
+        HistoryTail(tmp_path, {"max_epochs": 4, "max_steps": -1}),
+        HistoryTail(tmp_path, {"max_epochs": 4, "max_steps": 40}),
     )
     assert (epochs.share, epochs.place, epochs.miou) == (0, "", None)
     history = CSVLogger(folder=str(tmp_path))
@@ -268,16 +236,17 @@ def test_how_far_a_run_is_by_its_history(tmp_path):
 
 def test_a_terminal_shows_the_jobs_that_run(tmp_path, monkeypatch):
     shown = io.StringIO()
-    folders = [tmp_path / name for name in ("a", "b", "c")]
-    CSVLogger(folder=str(folders[0])).log_metrics({"epoch": 1, "val/miou": 0.5}, step=9)
-    monkeypatch.setattr(local_board, "Console", lambda: Console(file=shown, force_terminal=True, width=100))
-    with Board(folders, [{"max_epochs": 4}] * 3, cores=(0, 1), jobs=2) as board:
-        board.started(0)
-        board.started(1)
-        board.show()
-        board.ended(1, JobReturn(status=JobStatus.FAILED, _return_value=ConfigError("no \x1b[31mluck")))
-        board.started(2)
-        board.show()
+    jobs = [Job(tmp_path / name, []) for name in ("a", "b", "c")]
+    CSVLogger(folder=str(jobs[0].folder)).log_metrics({"epoch": 1, "val/miou": 0.5}, step=9)
+    monkeypatch.setattr(job_table, "Console", lambda: Console(file=shown, force_terminal=True, width=100))
+    with JobTable(jobs, [{"max_epochs": 4}] * 3, cores=2, at_once=2) as table:
+        table.started(0)
+        table.started(1)
+        table.show()
+        jobs[1].error = "no \x1b[31mluck"
+        table.ended(1)
+        table.started(2)
+        table.show()
     text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown.getvalue())
     assert "3 jobs, 2 at once on 2 cores each" in text
     assert re.search(r"a +[━╸╺ ]+ +epoch 2/4 +0.500 \(best 0.500\) +0 s", text)

@@ -15,21 +15,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobReturn, JobStatus
 from kill_and_resume import start, wait
 from lightning.pytorch.trainer.states import TrainerFn
 
 import atrous.engine.build  # noqa: F401 - before processes are forked off
-from atrous.callbacks.prune import Prune, Pruned
+from atrous.callbacks.prune import Prune, Pruned, below_median
 from atrous.cli import train
+from atrous.config.jobs import JobConfig
 from atrous.config.search_space import check_settings, first_points, read_space, written
 from atrous.engine import fit
 from atrous.errors import ConfigError, TrainingError
 from atrous.runs.record import RunRecord
 from atrous.runs.run import checked_run
-from atrous.studies import search, study
+from atrous.studies import search
 from atrous.studies import torchrun as launch
-from atrous.studies.trials import gives_up
+from atrous.studies.study import Multirun
 from atrous.system.locks import hold
 from atrous.system.signals import Interrupted
 
@@ -75,7 +75,7 @@ def jobs(monkeypatch):
         record.release()
         return 0.123
 
-    monkeypatch.setattr("atrous.api.run", run)
+    monkeypatch.setattr("atrous.engine.fit.run", run)
     return rates
 
 
@@ -114,37 +114,41 @@ class Jobs:
     """A launcher whose jobs do no more than what a function says, in searches that compose no configs.
 
     Args:
-        folder: The search's.
         job: Gets a job's values and run folder; returns its status and scores, or raises.
     """
 
-    def __init__(self, folder, job):
-        self.folder, self.job = folder, job
+    def __init__(self, job):
+        self.job = job
         self.batches = []
 
-    def launch(self, batch, initial_job_idx):
+    def launch(self, jobs, first):
         self.batches.append([])
-        return [self._launched(overrides) for overrides in batch]
-
-    def _launched(self, overrides):
-        values = dict(override.split("=", 1) for override in overrides)
-        folder = self.folder / values.pop("hydra.sweep.subdir").strip("'")
-        del values["hydra.sweep.dir"]
-        self.batches[-1].append(values)
-        folder.mkdir(exist_ok=True)
-        write_result(folder, "running")
-        try:
-            status, scores = self.job(values, folder)
-        except RuntimeError as error:
-            write_result(folder, "failed", error=str(error))
-            return JobReturn(status=JobStatus.FAILED, _return_value=error)
-        write_scores(folder, scores)
-        write_result(folder, status, steps=7)
-        return JobReturn(status=JobStatus.COMPLETED)
+        for job in jobs:
+            values = dict(override.split("=", 1) for override in job.overrides)
+            self.batches[-1].append(values)
+            job.folder.mkdir(exist_ok=True)
+            write_result(job.folder, "running")
+            try:
+                status, scores = self.job(values, job.folder)
+            except RuntimeError as error:
+                write_result(job.folder, "failed", error=f"RuntimeError: {error}")
+                continue
+            write_scores(job.folder, scores)
+            write_result(job.folder, status, steps=7)
 
     @property
     def values(self):
         return list(itertools.chain(*self.batches))
+
+
+class Composed(JobConfig):
+    """A job's overrides as its config."""
+
+    def resolved(self, folder="run"):
+        return dict(override.split("=", 1) for override in self.whole)
+
+    def portable(self, folder):
+        return {"logger": {}, "callbacks": {}, **self.resolved()}
 
 
 def write_result(folder, status, **more):
@@ -161,26 +165,14 @@ def parsed(*overrides):
 
 
 @pytest.fixture
-def go(tmp_path, monkeypatch):
+def go(tmp_path):
     """Searches in a folder; returns the launcher."""
-    composed = lambda overrides, config, loader: dict(override.split("=", 1) for override in overrides)  # noqa: E731
-    monkeypatch.setattr(study, "composed", composed)
-    monkeypatch.setattr(search, "composed", composed)
-    monkeypatch.setattr(search, "study_folder", lambda config: config)
 
     def go(*overrides, job=by_rate, folder="search", trials=5, jobs=1, seed=0, pruning=None):
-        launcher = Jobs(tmp_path / folder, job)
+        launcher = Jobs(job)
+        multirun = Multirun(tmp_path / folder, Composed, launcher.launch)
         try:
-            search.run_search(
-                parsed(*overrides),
-                launcher.folder,
-                loader=None,
-                launcher=launcher,
-                trials=trials,
-                jobs=jobs,
-                seed=seed,
-                pruning=pruning,
-            )
+            search.run_search(parsed(*overrides), multirun, trials=trials, jobs=jobs, seed=seed, pruning=pruning)
         finally:
             go.values = launcher.values
         return launcher
@@ -396,16 +388,18 @@ def test_an_impossible_space(override, message):
 def test_what_hydra_sweeps_over_is_drawn(override, values):
     _, space = read_space(parsed(override))
     (key,) = space
-    sampler = optuna.samplers.RandomSampler(seed=0)
-    asked = optuna.create_study(sampler=sampler)
-    assert {written(space, asked.ask(space).params)[key] for _ in range(100)} == values
+    distributions = {key: search.distribution(optuna, space[key])}
+    asked = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    assert {written(space, asked.ask(distributions).params)[key] for _ in range(100)} == values
     assert {point[key] for point in first_points(space)} <= values
 
 
 def test_numbers_of_an_interval_are_short_and_within_it():
     _, space = read_space(parsed("x=interval(1.00007,1.00013)", "y=tag(log,interval(1e-6,1e-2))"))
     asked = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    drawn = [(trial.params, written(space, trial.params)) for trial in (asked.ask(space) for _ in range(100))]
+    distributions = {key: search.distribution(optuna, space[key]) for key in space}
+    params = [asked.ask(distributions).params for _ in range(100)]
+    drawn = [(each, written(space, each)) for each in params]
     assert all(1.00007 <= float(text["x"]) <= 1.00013 for _, text in drawn)
     assert all(float(text["y"]) == pytest.approx(params["y"], rel=6e-4) for params, text in drawn)
     assert np.mean([float(text["y"]) < 1e-4 for _, text in drawn]) == pytest.approx(0.5, abs=0.15)
@@ -416,36 +410,32 @@ def test_the_command_lines_value_replaces_the_experiments():
     assert (fixed, list(space)) == (["x=3", "~z"], ["y"])
 
 
-@pytest.fixture
-def compared(tmp_path):
-    """Whether a trial of such scores is given up, beside finished ones with the scores given."""
-
-    def gives(own, *others, after_trials=0, after_validations=0, status="finished"):
-        names = [f"other-{number}" for number in range(len(others))]
-        for name, scores in zip([*names, "own"], [*others, own], strict=True):
-            (tmp_path / name).mkdir(exist_ok=True)
-            write_scores(tmp_path / name, scores)
-            write_result(tmp_path / name, status if name != "own" else "running")
-        (tmp_path / "trials.csv").write_text("\n".join(["folder", *names, "own", ""]))
-        return gives_up(tmp_path / "own", after_trials=after_trials, after_validations=after_validations)
-
-    return gives
-
-
-def test_a_trial_below_the_median_is_given_up(compared):
+def test_a_trial_below_the_median_is_given_up():
     others = ([0.1, 0.5], [0.2, 0.3], [0.3, 0.8])
-    assert compared([0.19], *others)
-    assert not compared([0.2], *others)
-    assert not compared([0.1, 0.51], *others)  # medians of 0.2 and 0.5
-    assert not compared([0.6, 0.1], *others)  # its best counts
-    assert not compared([0.1, 0.1, 0.1], *others)  # nothing to compare with
-    assert not compared([], *others)
-    assert not compared([0.1, 0.1], *others, after_trials=4)
-    assert compared([0.1, 0.1], *others, after_trials=3)
-    assert not compared([0.1], *others, after_validations=1)
-    assert compared([0.1, 0.1], *others, after_validations=1)
-    assert not compared([0.1, 0.1], *others, status="running")
-    assert not compared([0.1, 0.1])
+    gives_up = partial(below_median, after_trials=0, after_validations=0)
+    assert gives_up([0.19], others)
+    assert not gives_up([0.2], others)
+    assert not gives_up([0.1, 0.51], others)  # medians of 0.2 and 0.5
+    assert not gives_up([0.6, 0.1], others)  # its best counts
+    assert not gives_up([0.1, 0.1, 0.1], others)  # nothing to compare with
+    assert not gives_up([], others)
+    assert not gives_up([0.1, 0.1], [])
+
+
+def test_the_median_is_optunas():
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        *others, own = [rng.random(rng.integers(1, 5)).tolist() for _ in range(rng.integers(1, 7))]
+        after = {"after_trials": int(rng.integers(4)), "after_validations": int(rng.integers(3))}
+        pruner = optuna.pruners.MedianPruner(after["after_trials"], after["after_validations"])
+        asked = optuna.create_study(direction="maximize", pruner=pruner)
+        for scores in others:
+            values = dict(enumerate(scores))
+            asked.add_trial(optuna.trial.create_trial(value=max(scores), intermediate_values=values))
+        trial = asked.ask()
+        for step, score in enumerate(own):
+            trial.report(score, step)
+        assert below_median(own, others, **after) == trial.should_prune()
 
 
 def validated(folder, step, *, decides=None, fn=TrainerFn.FITTING):
@@ -461,8 +451,16 @@ def validated(folder, step, *, decides=None, fn=TrainerFn.FITTING):
     Prune(folder=str(folder), after_trials=1, after_validations=0).on_validation_end(trainer, None)
 
 
-def test_where_a_trial_is_given_up(compared, tmp_path):
-    assert compared([0.1, 0.05], [0.3, 0.4], after_trials=1)
+def test_where_a_trial_is_given_up(tmp_path):
+    for name, status, scores in (
+        ("own", "running", [0.1, 0.05]),
+        ("better", "finished", [0.3, 0.4]),
+        ("best", "running", [9]),
+    ):
+        (tmp_path / name).mkdir()
+        write_scores(tmp_path / name, scores)
+        write_result(tmp_path / name, status)
+    (tmp_path / "trials.csv").write_text("folder\nown\nbetter\nbest\n")
     with pytest.raises(Pruned, match=r"after 3 updates, at a best val/miou of 0\.1000"):
         validated(tmp_path / "own", 3)
     validated(tmp_path / "own", 4)  # the last one
@@ -485,7 +483,7 @@ def good_first(monkeypatch):
         record.release()
         return 0.9
 
-    monkeypatch.setattr("atrous.api.run", partial(run, instead=fit.run))
+    monkeypatch.setattr("atrous.engine.fit.run", partial(run, instead=fit.run))
     monkeypatch.setattr(launch, "launch", partial(run, instead=launch.launch))
 
 
@@ -506,7 +504,8 @@ def _first_drawn(seed):
     """The first choice of a search with such a seed."""
     (drawn,) = np.random.SeedSequence((seed, 0)).generate_state(1)
     sampler = optuna.samplers.TPESampler(seed=int(drawn), multivariate=True, constant_liar=True)
-    return optuna.create_study(sampler=sampler).ask(read_space(parsed("x=0.05,1e-3"))[1]).params["x"]
+    distributions = {"x": optuna.distributions.CategoricalDistribution(["0.05", "1e-3"])}
+    return optuna.create_study(sampler=sampler).ask(distributions).params["x"]
 
 
 def test_a_bad_trial_is_given_up_and_can_be_gone_on_with(tiny, tmp_path, capsys, good_first):

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,8 +13,9 @@ from atrous.cli import train
 from atrous.errors import ConfigError, TrainingError
 from atrous.runs import announce
 from atrous.runs.resume import Run
-from atrous.studies import slurm, slurm_watch
+from atrous.studies import slurm_queue, slurm_script
 from atrous.studies import torchrun as launch
+from atrous.studies.study import Job
 from atrous.system import ranks
 from atrous.system.signals import Interrupted, Signals
 
@@ -86,14 +88,14 @@ def task_of_srun(monkeypatch):
     ],
 )
 def test_a_job_asks_for_what_it_trains_with(trains, workers, changes, expected):
-    found = slurm.resources(trainer(**trains), {"num_workers": workers}, {**SETTINGS, **changes})
+    found = slurm_script.resources(trainer(**trains), {"num_workers": workers}, {**SETTINGS, **changes})
     assert (found.nodes, found.tasks, found.gpus, found.cores, found.megabytes) == expected
 
 
 @pytest.mark.parametrize(("nodes_have", "gpus"), [("gpu:a100:8", 2), ("(null)", 0)])
 def test_whatever_device_there_is_is_the_partitions(commands, tmp_path, nodes_have, gpus):
     commands(sinfo=f"echo '{nodes_have}'")
-    asked = slurm.resources(
+    asked = slurm_script.resources(
         trainer(devices=2, accelerator="auto"), {"num_workers": 0}, {**SETTINGS, "partition": "night"}
     )
     assert asked.gpus == gpus
@@ -103,7 +105,7 @@ def test_whatever_device_there_is_is_the_partitions(commands, tmp_path, nodes_ha
 @pytest.mark.parametrize("devices", ["auto", -1, 0])
 def test_all_devices_of_a_node_are_not_known_here(devices):
     with pytest.raises(ConfigError, match=rf"trainer\.devices={devices} .* such as trainer\.devices=8"):
-        slurm.resources(trainer(devices=devices), {"num_workers": 0}, SETTINGS)
+        slurm_script.resources(trainer(devices=devices), {"num_workers": 0}, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_all_devices_of_a_node_are_not_known_here(devices):
 )
 def test_impossible_settings_are_refused(changes, told):
     with pytest.raises(ConfigError, match=re.escape(told)):
-        slurm.check_settings({**SETTINGS, **changes})
+        slurm_script.check_settings({**SETTINGS, **changes})
 
 
 def options(script):
@@ -190,9 +192,11 @@ def test_the_script_queues_the_job_again_where_slurm_wants_it_out(
     commands, tmp_path, status, restarts, preempted, again
 ):
     when = "2026-01-02T03:04:05" if preempted else "None"
-    commands(scontrol=f"echo JobState=RUNNING PreemptTime={when}")
-    lines = slurm.parameters(slurm.Resources(1, 1, 0, 1, 1024), SETTINGS, tmp_path)["teardown"]
-    script = "\n".join([f"(exit {status})", *lines])
+    scontrol = f"echo JobState=RUNNING PreemptTime={when}"
+    commands(srun=f'[ "$ATROUS_COMMAND" = "python train.py \'a b\'" ] || exit 99; exit {status}', scontrol=scontrol)
+    config = SimpleNamespace(command="python train.py 'a b'", environment={})
+    jobs = [Job(tmp_path / "a study" / name, [], config) for name in ("one", "other", "third")]
+    asked = slurm_script.Resources(1, 1, 0, 1, 1024)
     alone = {"SLURM_JOB_ID": "12", "SLURM_RESTART_COUNT": str(restarts)}
     last_of_three = {
         **alone,
@@ -200,16 +204,18 @@ def test_the_script_queues_the_job_again_where_slurm_wants_it_out(
         "SLURM_ARRAY_TASK_ID": "2",
     }  # the array's number is its own, too
     calls = tmp_path / "scontrol.txt"
-    for variables, name in ((alone, "12"), (last_of_three, "12_2")):
+    for variables, name, count in ((alone, "12", 1), (last_of_three, "12_2", 3)):
+        script = slurm_script.script(jobs[:count], asked, SETTINGS)
         calls.unlink(missing_ok=True)
         ran = subprocess.run(["bash", "-c", script], env=os.environ | variables, capture_output=True, timeout=20)
         assert ran.returncode == status
+        assert (tmp_path / "srun.txt").read_text().endswith(f"-m atrous.worker {jobs[count - 1].folder}\n")
         assert (f"requeue {name}\n" in (calls.read_text() if calls.exists() else "")) == again
 
 
 def test_why_a_job_waits_is_told_where_slurm_knows(commands):
     commands(squeue='printf "1|PENDING|None\\n2_7|PENDING|Resources\\n3|RUNNING|None\\n"')
-    assert slurm_watch.queue() == {"1": "pending", "2_7": "pending (Resources)", "3": "running"}
+    assert slurm_queue.queue() == {"1": "pending", "2_7": "pending (Resources)", "3": "running"}
 
 
 def test_jobs_that_are_queued_are_not_submitted_twice(commands, tmp_path, capsys):
@@ -219,7 +225,7 @@ def test_jobs_that_are_queued_are_not_submitted_twice(commands, tmp_path, capsys
         f'[ -e {tmp_path}/looked ] || echo "4|PENDING|Resources"; [ -e {tmp_path}/4 ] && touch {tmp_path}/looked; true'
     )
     commands(
-        sbatch=f'touch {tmp_path}/4; echo "Submitted batch job 5"',
+        sbatch=f'touch {tmp_path}/4; echo "5;cluster"',
         squeue=once,
         scontrol="echo JobId=$4 JobState=CANCELLED ExitCode=0:15",
     )
@@ -253,9 +259,9 @@ def test_a_controller_that_does_not_answer(commands, tmp_path, capsys, monkeypat
     with pytest.raises(SystemExit):
         train.main(["-m", "hydra/launcher=slurm", "trainer=cpu", f"paths.runs={tmp_path}/runs"])
     assert "squeue finds no SLURM controller" in capsys.readouterr().err
-    monkeypatch.setattr(slurm_watch, "PATIENCE", 0.0)
+    monkeypatch.setattr(slurm_queue, "PATIENCE", 0.0)
     with pytest.raises(TrainingError, match="squeue has not answered"):
-        slurm_watch.wait([slurm_watch.SlurmJob("3", tmp_path, tmp_path / "log")])
+        slurm_queue.wait([slurm_queue.SlurmJob("3", tmp_path, tmp_path / "log")])
 
 
 def test_a_shell_of_an_allocation_is_no_task(monkeypatch):

@@ -47,7 +47,7 @@ def jobs(monkeypatch):
         record.release()
         return config["seed"] / 100
 
-    monkeypatch.setattr("atrous.api.run", run)
+    monkeypatch.setattr("atrous.engine.fit.run", run)
     return seeds
 
 

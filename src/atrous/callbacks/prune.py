@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning.pytorch as pl
+import numpy as np
 from lightning.pytorch.trainer.states import TrainerFn
 
-from atrous.studies.trials import gives_up, scores_of
+from atrous.runs.history import finished_trials, validation_scores
 
 
 class Pruned(Exception):  # noqa: N818 - it is no error
@@ -50,8 +52,34 @@ class Prune(pl.Callback):
         if trainer.global_step >= trainer.estimated_stepping_batches:
             return  # all the training is paid for
         leads = trainer.is_global_zero
-        worse = leads and gives_up(
-            self.folder, after_trials=self.after_trials, after_validations=self.after_validations
-        )
+        worse = leads and self._is_worse()
         if trainer.strategy.reduce_boolean_decision(worse, all=False):
-            raise Pruned(max(scores_of(self.folder)) if leads else math.nan, trainer.global_step)
+            raise Pruned(max(validation_scores(self.folder)) if leads else math.nan, trainer.global_step)
+
+    def _is_worse(self) -> bool:
+        others = [validation_scores(trial) for trial in finished_trials(self.folder.parent) if trial != self.folder]
+        return below_median(
+            validation_scores(self.folder),
+            [scores for scores in others if scores],
+            after_trials=self.after_trials,
+            after_validations=self.after_validations,
+        )
+
+
+def below_median(
+    own: Sequence[float], others: Sequence[Sequence[float]], *, after_trials: int, after_validations: int
+) -> bool:
+    """Whether a trial's best score is below the median of what the others had after as many validations.
+
+    The rule is that of Optuna's `MedianPruner`.
+
+    Args:
+        own: The trial's scores so far, one for each validation.
+        others: Those of each finished trial.
+        after_trials: Never before so many have finished.
+        after_validations: Nor in so many first validations.
+    """
+    then = [scores[len(own) - 1] for scores in others if len(scores) >= len(own)]
+    if not own or not then or len(others) < after_trials or len(own) <= after_validations:
+        return False
+    return bool(max(own) < np.median(then))

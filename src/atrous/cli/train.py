@@ -13,7 +13,7 @@ from atrous.api import start
 from atrous.cli.app import run_hydra
 from atrous.config.compose import resolved
 from atrous.errors import ConfigError
-from atrous.studies.study import is_study, job_of_study
+from atrous.worker import run_saved
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,12 +23,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def job(cfg: DictConfig) -> float:
     """One run of the (multi)run; returns its mIoU, which sweepers read."""
-    config = resolved(cfg)
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     if hydra.mode != RunMode.MULTIRUN and hydra.runtime.choices.get("hydra/launcher") == "slurm":
         raise ConfigError("hydra/launcher=slurm submits the jobs of a multirun, of which there may be one: add -m.")
-    if not is_study():
-        return start(config, folder)
-    with job_of_study(config, folder) as config:
-        return start(config, folder, runs=folder)
+    if hydra.mode == RunMode.MULTIRUN and str(hydra.sweeper._target_).startswith("hydra_plugins.atrous"):
+        return run_saved(folder)  # the study has composed and written its config
+    return start(resolved(cfg), folder)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from atrous.config.checks import check_config
 from atrous.errors import ConfigError
@@ -59,23 +59,6 @@ def compose_groups(
     config: dict[str, Any] = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in groups}
     check_config(config)
     return config
-
-
-def compose_job(overrides: Sequence[str], config: DictConfig, loader: Any) -> dict[str, Any]:
-    """The resolved config of a multirun's job, as the job itself has it, but that its run folder is called `run`.
-
-    Args:
-        overrides: The job's.
-        config: The multirun's own config.
-        loader: Hydra's config loader.
-    """
-    cfg = loader.load_sweep_config(config, list(overrides))
-    with open_dict(cfg):
-        cfg.hydra.runtime.output_dir = "run"
-        task = cfg.copy()
-        del task["hydra"]
-    with hydra_config(cfg):
-        return resolved(task)
 
 
 @contextmanager

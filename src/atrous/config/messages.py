@@ -7,6 +7,11 @@ from omegaconf.errors import OmegaConfBaseException
 from atrous.errors import AtrousError
 
 
+def describe(error: BaseException) -> str:
+    """The text to record of any error: the one to show, else its class and words."""
+    return error_message(error) or f"{type(error).__name__}: {error}"
+
+
 def error_message(error: BaseException) -> str | None:
     """The text to show for an error the user can mend, or None where it is not one."""
     if isinstance(error, AtrousError):

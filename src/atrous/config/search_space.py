@@ -1,19 +1,49 @@
-"""What a search may draw: Hydra's sweep syntax as Optuna's distributions, and what is drawn as overrides again."""
+"""What a search may draw: Hydra's sweep syntax as plain distributions, and what is drawn as overrides again."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, Sweep
 
 from atrous.errors import ConfigError
-from atrous.studies.trials import import_optuna
 
 PRUNING = ("after_trials", "after_validations")
 DIGITS = 4  # of a number from an interval: settings can be read, and training does not tell 0.0031623 from 0.003162
-Space = dict[str, Any]  # Optuna's distributions by their overrides' keys
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values.
+
+    Args:
+        values: As they are written in overrides.
+    """
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number.
+
+    Args:
+        low: The least; whole numbers are drawn where both ends are `int`.
+        high: The greatest.
+        step: Between two numbers; None: any is drawn.
+        log: Whether it is drawn by its logarithm.
+    """
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+
+Space = dict[str, Choice | Number]  # by the overrides' keys
 
 
 def check_settings(*, trials: Any, jobs: Any, seed: Any, pruning: Any) -> None:
@@ -39,7 +69,7 @@ def read_space(overrides: Sequence[Override]) -> tuple[list[str], Space]:
     """Divides overrides into those that stay and those to be searched. Of two with one key the later counts.
 
     Returns:
-        The first as they were written, and Optuna's distributions of the others.
+        The first as they were written, and the distributions of the others.
 
     Raises:
         ConfigError: If nothing is to be searched, or what is can't be.
@@ -62,25 +92,27 @@ def written(space: Space, drawn: Mapping[str, Any]) -> dict[str, str]:
 
 def first_points(space: Space) -> Iterator[dict[str, str]]:
     """The first value of everything, and that with each other choice: what has to compose before anything is trained."""
-    first = {key: dist.choices[0] if _is_choice(dist) else _text(dist, dist.low) for key, dist in space.items()}
+    first = {
+        key: distribution.values[0] if isinstance(distribution, Choice) else _text(distribution, distribution.low)
+        for key, distribution in space.items()
+    }
     yield first
     for key, distribution in space.items():
-        if _is_choice(distribution):
-            yield from ({**first, key: choice} for choice in distribution.choices[1:])
+        if isinstance(distribution, Choice):
+            yield from ({**first, key: value} for value in distribution.values[1:])
 
 
 def size(space: Space) -> float:
     """How many different settings there are; infinite where an interval is among them."""
-    return float(math.prod(_count(distribution) for distribution in space.values()))
+    return math.prod(_count(distribution) for distribution in space.values())
 
 
-def _count(distribution: Any) -> float:
-    if _is_choice(distribution):
-        return len(distribution.choices)
-    if distribution.step is None:
-        return math.inf
-    steps: int = round((distribution.high - distribution.low) / distribution.step)
-    return steps + 1
+def _count(distribution: Choice | Number) -> float:
+    if isinstance(distribution, Choice):
+        return len(distribution.values)
+    return (
+        math.inf if distribution.step is None else round((distribution.high - distribution.low) / distribution.step) + 1
+    )
 
 
 def _check_whole(key: str, value: Any, least: int) -> None:
@@ -88,8 +120,7 @@ def _check_whole(key: str, value: Any, least: int) -> None:
         raise ConfigError(f"hydra.sweeper.{key}={value} is impossible; give a whole number from {least} on.")
 
 
-def _distribution(override: Override) -> Any:
-    distributions = import_optuna().distributions
+def _distribution(override: Override) -> Choice | Number:
     sweep: Any = override.value()
     tags = sweep.tags if isinstance(sweep, Sweep) else set()
     log = tags == {"log"}
@@ -100,9 +131,8 @@ def _distribution(override: Override) -> Any:
         if low >= high:
             raise ConfigError(f"{override.input_line} is empty; give the smaller number first.")
         _check_log(override, log, low)
-        if isinstance(low, int) and isinstance(high, int):  # int(interval(...))
-            return distributions.IntDistribution(low, high, log=log)
-        return distributions.FloatDistribution(low, high, log=log)
+        whole = isinstance(low, int) and isinstance(high, int)  # int(interval(...))
+        return Number(low, high, 1, log) if whole else Number(float(low), float(high), None, log)
     if override.is_range_sweep():
         values: Any = sorted(override.sweep_iterator())
         if not values:
@@ -112,15 +142,13 @@ def _distribution(override: Override) -> Any:
         if log and step != 1:
             raise ConfigError(f"{override.input_line}: a range is drawn by its logarithm in steps of 1 alone.")
         if all(isinstance(value, int) for value in values):
-            return distributions.IntDistribution(values[0], values[-1], log=log, step=step)
-        if log:
-            return distributions.FloatDistribution(values[0], values[-1], log=True)
-        return distributions.FloatDistribution(values[0], values[-1], step=float(f"{step:.10g}"))
+            return Number(values[0], values[-1], step, log)
+        return Number(float(values[0]), float(values[-1]), None if log else float(f"{step:.10g}"), log)
     if log:
         raise ConfigError(f"{override.input_line}: choices have no logarithm; give an interval or a range.")
     if isinstance(sweep, ChoiceSweep):
         sweep.shuffle = False  # the sampler does
-    return distributions.CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
+    return Choice(tuple(dict.fromkeys(override.sweep_string_iterator())))
 
 
 def _check_log(override: Override, log: bool, low: float) -> None:
@@ -128,12 +156,8 @@ def _check_log(override: Override, log: bool, low: float) -> None:
         raise ConfigError(f"{override.input_line} begins at {low}, which has no logarithm; begin above 0.")
 
 
-def _is_choice(distribution: Any) -> bool:
-    return hasattr(distribution, "choices")
-
-
-def _text(distribution: Any, value: Any) -> str:
-    if not isinstance(value, float):
+def _text(distribution: Choice | Number, value: Any) -> str:
+    if isinstance(distribution, Choice) or not isinstance(value, float):
         return str(value)
     if distribution.step is not None:
         return f"{value:.10g}"

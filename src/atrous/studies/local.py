@@ -1,105 +1,153 @@
-"""`hydra/launcher=local`: several jobs of a multirun at once on one machine, each a process of its own.
+"""`hydra/launcher=local`: several jobs of a multirun at once on one machine, each a worker of its own.
 
-The processes are forked off a server that has imported torch and nothing else, so that a job starts in a fraction of a
-second and gives all its memory back. Each is pinned to its share of the cores: whatever asks how many cores there are,
-such as loader workers that are counted by them, then gets the right answer, in the processes that it starts, too.
+Each is pinned to its share of the cores: whatever asks how many cores there are, such as loader workers that are counted
+by them, then gets the right answer, in the processes that it starts, too.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import wait
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from hydra import version
-from hydra.core.utils import JobReturn, filter_overrides, setup_globals
-from omegaconf import DictConfig, OmegaConf, open_dict
-
 from atrous.errors import ConfigError
-from atrous.studies.board import Board
-from atrous.studies.local_process import Process, Share, starter, visible_gpus
-from atrous.system.devices import core_numbers
-from atrous.system.signals import Interrupted, Signals
+from atrous.studies.job_table import JobTable
+from atrous.studies.study import Job
+from atrous.system.devices import core_numbers, pin
+from atrous.system.locks import is_held
+from atrous.system.signals import NOTED, Interrupted, Signals, kill_tree
+from atrous.system.text import short
 
+CONSOLE = "console.log"  # in the run folder: what a job would have shown on the terminal
 CORES = 2  # of a job, where the user does not say: one trains, one loads
-REFRESH = 0.5  # seconds
+LOOK = 0.1  # seconds between two looks at whether a job has ended
+REFRESH = 0.5  # seconds between two tables
 GRACE = 10.0  # seconds from the second Ctrl-C until what still runs is killed
 
 
-def run_jobs(
-    overrides: Sequence[Sequence[str]],
-    *,
-    first: int,
-    jobs: int | None,
-    config: DictConfig,
-    context: Any,
-    task: Callable[[DictConfig], Any],
-) -> list[JobReturn]:
+@dataclass(frozen=True)
+class Share:
+    """What a job may use.
+
+    Args:
+        cores: Numbers of the cores.
+        gpus: For CUDA_VISIBLE_DEVICES; empty: as it is.
+    """
+
+    cores: tuple[int, ...]
+    gpus: tuple[str, ...] = ()
+
+
+def run_jobs(jobs: Sequence[Job], at_once: int | None) -> None:
     """Runs the jobs, a few at once, and shows how far they are.
 
     A job that fails or is killed stops no other. The first signal is passed on, so that every job saves and ends; a
     second Ctrl-C ends them without. Should this process be killed, each job gets a SIGTERM.
 
     Args:
-        overrides: Of each job.
-        first: The number of the first one.
-        jobs: How many at once; None: see `how_many`.
-        config: The multirun's own config.
-        context: Hydra's.
-        task: What a job does with its config; importable by its name.
+        jobs: Their folders hold their configs; `error` is set where a folder can't tell what happened.
+        at_once: How many run at once; None: see `how_many`.
 
     Raises:
-        ConfigError: If `jobs` is impossible, or `trainer.devices` names GPUs.
+        ConfigError: If `at_once` is impossible, or `trainer.devices` names GPUs.
         Interrupted: If this process was told to stop, once all jobs have ended.
     """
-    setup_globals()
-    configs = [_config(context, config, words, number) for number, words in enumerate(overrides, first)]
-    trainers = [cfg.get("trainer", {}) for cfg in configs]
+    trainers = [job.resolved()["trainer"] for job in jobs]
     devices = [_devices(trainer) for trainer in trainers]
-    starting = starter()
-    gpus = () if all(trainer.get("accelerator") == "cpu" for trainer in trainers) else visible_gpus(starting)
+    gpus = () if all(trainer.get("accelerator") == "cpu" for trainer in trainers) else visible_gpus()
     cores = core_numbers()
-    jobs = how_many(jobs, devices=devices, cores=len(cores), gpus=len(gpus))
-    shares = deal(jobs, devices=devices, cores=cores, gpus=gpus)
-    common = {"context": context, "task": task, "base": version.getbase()}
-    folders = [Path(str(cfg.hydra.sweep.dir), str(cfg.hydra.sweep.subdir)) for cfg in configs]
-    returns = [
-        JobReturn(overrides=filter_overrides(words), cfg=cfg) for words, cfg in zip(overrides, configs, strict=True)
-    ]
-
-    waiting = list(range(len(configs)))[::-1]
-    running: dict[Any, Process] = {}  # by their sentinels
-    free = list(shares)[::-1]
-    with Signals() as signals, Board(folders, trainers, shares[0].cores, jobs) as board:
+    at_once = how_many(at_once, devices=devices, cores=len(cores), gpus=len(gpus))
+    shares = deal(at_once, devices=devices, cores=cores, gpus=gpus)
+    waiting = list(range(len(jobs)))[::-1]
+    free = shares[::-1]
+    running: list[Process] = []
+    with Signals() as signals, JobTable(jobs, trainers, len(shares[0].cores), at_once) as table:
         signals.deferred = True
+        shown = 0.0
         try:
             while running or (waiting and not signals.number):
                 while waiting and free and not signals.number:
-                    number, share = waiting.pop(), free.pop()
-                    process = Process(starting, number, share, {**common, "config": configs[number]}, folders[number])
-                    running[process.sentinel] = process
-                    board.started(number)
-                for sentinel in wait(list(running), timeout=REFRESH):
-                    process = running.pop(sentinel)
-                    returns[process.number] = process.end(returns[process.number])
+                    number = waiting.pop()
+                    if is_held(jobs[number].folder):
+                        jobs[number].error = f"{short(jobs[number].folder)} is being written by another process"
+                        continue
+                    running.append(Process(number, jobs[number], free.pop()))
+                    table.started(number)
+                for process in [process for process in running if process.has_ended()]:
+                    running.remove(process)
                     free.append(process.share)
-                    board.ended(process.number, returns[process.number])
+                    table.ended(process.number)
                 if signals.number:
-                    for process in running.values():
+                    for process in running:
                         process.tell(signals.number)
-                board.show()
-        except Interrupted:  # a second Ctrl-C
-            _stop(list(running.values()))
-            raise
-        except BaseException:
-            _stop(list(running.values()), grace=0)
+                if time.monotonic() - shown > REFRESH:
+                    table.show()
+                    shown = time.monotonic()
+                time.sleep(LOOK)
+        except BaseException as error:
+            _stop(running, grace=GRACE if isinstance(error, Interrupted) else 0)  # a second Ctrl-C
             raise
     if signals.number:
         raise Interrupted(signals.number)
-    return returns
+
+
+class Process:
+    """The worker of a job.
+
+    Args:
+        number: Its place among the jobs.
+        job: What it runs.
+        share: What it may use.
+    """
+
+    def __init__(self, number: int, job: Job, share: Share) -> None:
+        self.number, self.job, self.share = number, job, share
+        self._told = False
+        assert job.config is not None
+        environment = {**os.environ, "OMP_NUM_THREADS": str(_threads(share.cores)), **job.config.environment}
+        if share.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
+        with (job.folder / CONSOLE).open("ab") as console, _pinned(share.cores):
+            self._process = subprocess.Popen(
+                [sys.executable, "-u", "-m", "atrous.worker", str(job.folder), "--watch-stdin"],
+                stdin=subprocess.PIPE,  # whose end tells it that this process is gone
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # a Ctrl-C reaches this process alone, which passes it on
+            )
+
+    def tell(self, number: int) -> None:
+        """Passes a signal on, once."""
+        if not self._told:
+            self._told = True
+            self.send(number)
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kills it and the processes that it has started."""
+        if self._process.poll() is None:
+            kill_tree(self._process.pid)
+
+    def has_ended(self) -> bool:
+        """Whether it has; the job's `error` is then set where its folder can't tell why."""
+        status = self._process.poll()
+        if status is None:
+            return False
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        ended = self.job.result().get("status")
+        if status - 128 not in NOTED and (ended, status) not in (("finished", 0), ("pruned", 0), ("failed", 1)):
+            self.job.error = f"its process {_how(status)}; {self.job.folder / CONSOLE} holds its output"
+        return True
 
 
 def how_many(jobs: int | None, *, devices: Sequence[int | None], cores: int, gpus: int) -> int:
@@ -148,32 +196,55 @@ def deal(jobs: int, *, devices: Sequence[int | None], cores: Sequence[int], gpus
     ]
 
 
-def _config(context: Any, config: DictConfig, overrides: Sequence[str], number: int) -> DictConfig:
-    cfg: DictConfig = context.config_loader.load_sweep_config(config, list(overrides))
-    with open_dict(cfg):
-        cfg.hydra.job.id = cfg.hydra.job.num = number
-    return cfg
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that PyTorch sees, by their names for CUDA_VISIBLE_DEVICES."""
+    import torch
+
+    count = torch.cuda.device_count()
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return tuple(visible[:count] or map(str, range(count)))
 
 
-def _devices(trainer: Any) -> int | None:
+def _devices(trainer: dict[str, Any]) -> int | None:
     """How many devices a job takes; None: all."""
     devices = trainer.get("devices", 1)
-    if OmegaConf.is_list(devices):
+    if isinstance(devices, list):
         raise ConfigError(
-            f"trainer.devices={list(devices)}, but hydra/launcher=local deals the GPUs out itself. Give their number, "
+            f"trainer.devices={devices}, but hydra/launcher=local deals the GPUs out itself. Give their number, "
             f"trainer.devices={len(devices)}, and leave out others by CUDA_VISIBLE_DEVICES."
         )
     return devices if isinstance(devices, int) and devices > 0 else None
 
 
-def _stop(processes: list[Process], grace: float = GRACE) -> None:
+def _threads(cores: Sequence[int]) -> int:
+    """Of a job; OMP_NUM_THREADS may ask for fewer than it has cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return min(int(asked), len(cores)) if asked.isdigit() else len(cores)
+
+
+@contextmanager
+def _pinned(cores: Sequence[int]) -> Iterator[None]:
+    """Processes that are started meanwhile keep to these cores."""
+    before = core_numbers()
+    pin(list(cores))
+    try:
+        yield
+    finally:
+        pin(before)
+
+
+def _how(status: int) -> str:
+    if status == -signal.SIGKILL:
+        return "was killed (SIGKILL), as the system does where memory runs out"
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+
+def _stop(processes: list[Process], grace: float) -> None:
     """Ends processes at once, by a second SIGINT, which they take for that, and kills what is left."""
     for process in processes:
         process.send(signal.SIGINT)
     until = time.monotonic() + grace
-    left = {process.sentinel: process for process in processes}
-    while left and time.monotonic() < until:
-        for sentinel in wait(list(left), timeout=REFRESH):
-            del left[sentinel]
-    for process in left.values():
+    while time.monotonic() < until and any(not process.has_ended() for process in processes):
+        time.sleep(LOOK)
+    for process in processes:
         process.kill()

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig
 from rich.console import Console
 
 from atrous.config.fingerprint import fingerprint
-from atrous.config.search_space import check_settings, first_points, read_space, size, written
+from atrous.config.search_space import Choice, Number, check_settings, first_points, read_space, size, written
 from atrous.errors import ConfigError, TrainingError
+from atrous.runs.history import MONITOR, validation_scores
 from atrous.studies.search_trials import ENDED, Trial, best_of, say_best, table, write_trials
-from atrous.studies.study import Job, composed, failure, launch_jobs, outcome, plan, study_folder
-from atrous.studies.trials import MONITOR, import_optuna, scores_of
+from atrous.studies.study import Job, Multirun, launch_jobs, plan
 from atrous.system.locks import hold
 from atrous.system.text import short
 
@@ -31,45 +28,35 @@ DRAWS = 100  # of known settings, one after another, until the space counts as e
 
 
 def run_search(
-    overrides: Sequence[Override],
-    config: DictConfig,
-    *,
-    loader: Any,
-    launcher: Any,
-    trials: int,
-    jobs: int,
-    seed: int,
-    pruning: Any,
+    overrides: Sequence[Any], multirun: Multirun, *, trials: int, jobs: int, seed: int, pruning: Any
 ) -> None:
     """Tries settings until `trials` different ones have been, and shows what came of all.
 
     Trials that were running when an earlier process ended go on, failed ones are tried again, ended ones stay.
 
     Args:
-        overrides: The command's, with the space among them.
-        config: The multirun's own config.
-        loader: Hydra's, composes the jobs' configs.
-        launcher: One of Hydra's; runs the jobs.
+        overrides: The command's as Hydra parses them, with the space among them.
+        multirun: Composes and launches the jobs.
         trials: How many different settings are tried.
         jobs: How many are drawn and launched together.
         seed: Of the draws.
-        pruning: When a trial may be given up, or None; the jobs read it from Hydra's config.
+        pruning: When a trial may be given up, or None.
 
     Raises:
         ConfigError: If the space or a setting is impossible, or the folder holds a search of other settings.
         TrainingError: If trials failed, or another process is searching in the folder.
     """
     check_settings(trials=trials, jobs=jobs, seed=seed, pruning=pruning)
-    folder = study_folder(config)
+    folder = multirun.folder
     folder.mkdir(parents=True, exist_ok=True)
     lock = hold(folder)
     try:
-        search = Search(folder, overrides, config, loader=loader, seed=seed)
-        ended = sum(outcome(trial.job) in ENDED for trial in search.trials)
+        search = Search(overrides, multirun, seed=seed)
+        ended = sum(trial.job.status in ENDED for trial in search.trials)
         print(f"search {short(folder)}: {trials} trials, {ended} ended already\n", flush=True)
         console = Console()
         try:
-            _run(search, console, launcher, trials, jobs)
+            _run(search, console, trials, jobs, pruning)
         finally:  # also where a signal ends the search
             write_trials(search.trials, folder)
             console.print(table(search.trials))
@@ -79,9 +66,8 @@ def run_search(
             os.close(lock)
     if len(search.trials) < trials:
         console.print("There are no more settings, or so few that they were not drawn.")
-    reasons = [
-        f"  {trial.job.folder.name}: {failure(trial.job)}" for trial in search.trials if outcome(trial.job) not in ENDED
-    ]
+    failed = [trial.job for trial in search.trials if trial.job.status not in ENDED]
+    reasons = [f"  {job.folder.name}: {job.reason()}" for job in failed]
     if reasons:
         raise TrainingError(
             f"{len(reasons)} of {len(search.trials)} trials did not finish:\n"
@@ -94,41 +80,39 @@ class Search:
     """The trials of a folder, as search.db remembers them, and those drawn meanwhile.
 
     Args:
-        folder: The search's; held by this process.
         overrides: The command's, with the space among them.
-        config: The multirun's own config.
-        loader: Hydra's.
+        multirun: Composes the jobs; its folder is held by this process.
         seed: Of the draws.
 
     Raises:
         ConfigError: If the space is impossible, or the folder holds a search of other settings.
     """
 
-    def __init__(
-        self, folder: Path, overrides: Sequence[Override], config: DictConfig, *, loader: Any, seed: int
-    ) -> None:
+    def __init__(self, overrides: Sequence[Any], multirun: Multirun, *, seed: int) -> None:
         self._optuna = import_optuna()
-        self.folder = folder
+        self.multirun = multirun
         self.trials: list[Trial] = []  # each setting once
-        self._config, self._loader, self._seed = config, loader, seed
+        self._seed = seed
         self._fixed, self._space = read_space(overrides)
+        self._distributions = {key: distribution(self._optuna, drawn) for key, drawn in self._space.items()}
         self._known: dict[tuple[str, ...], Trial] = {}  # by what is written of a draw
-        first, *_ = [composed(self._overrides(point), config, loader) for point in first_points(self._space)]
+        first, *_ = [multirun.compose(self._overrides(point)).resolved() for point in first_points(self._space)]
+        storage = f"sqlite:///{multirun.folder / 'search.db'}"
         self._study = self._optuna.create_study(
-            study_name="search", storage=f"sqlite:///{folder / 'search.db'}", direction="maximize", load_if_exists=True
+            study_name="search", storage=storage, direction="maximize", load_if_exists=True
         )
         self._check_same(fingerprint(first))
         self._read()
 
     def left(self) -> list[Trial]:
         """The trials that have not ended: were running as an earlier process ended, or have failed."""
-        left = [trial for trial in self.trials if trial.asked is not None or outcome(trial.job) not in ENDED]
+        left = [trial for trial in self.trials if trial.asked is not None or trial.job.status not in ENDED]
         for trial in left:
             if trial.asked is None:
                 again = self._optuna.trial.create_trial(
                     state=self._state.RUNNING,
                     params=trial.drawn,
-                    distributions=self._space,
+                    distributions=self._distributions,
                     user_attrs={FOLDER: trial.job.folder.name},
                 )
                 self._study.add_trial(again)
@@ -143,7 +127,7 @@ class Search:
             self._study.sampler = self._optuna.samplers.TPESampler(
                 seed=int(seed), multivariate=True, constant_liar=True
             )
-            asked = self._study.ask(self._space)
+            asked = self._study.ask(self._distributions)
             trial = None
             try:
                 trial = self._new(asked)
@@ -161,8 +145,8 @@ class Search:
             TrainingError: If the trial is finished and has left no score.
         """
         asked, trial.asked = trial.asked, None
-        came = outcome(trial.job)
-        scores = scores_of(trial.job.folder) if came in ENDED else []
+        came = trial.job.status
+        scores = validation_scores(trial.job.folder) if came in ENDED else []
         if came == "finished" and not scores:
             raise TrainingError(
                 f"{short(trial.job.folder)} is finished, but its metrics.csv holds no {MONITOR}, which a search goes by. "
@@ -204,9 +188,9 @@ class Search:
             return None
         overrides = self._overrides(values)
         if folder is None:
-            (job,) = plan([overrides], self._config, self.folder, self._loader, named_by=list(values))
+            (job,) = plan([overrides], self.multirun, named_by=list(values))
         else:
-            job = Job(self.folder / folder, overrides)
+            job = Job(self.multirun.folder / folder, overrides)
         for trial in self.trials:
             if trial.job.folder == job.folder:  # differs in nothing that counts
                 self._known[key] = trial
@@ -226,7 +210,7 @@ class Search:
     def _check_same(self, counted: str) -> None:
         """Refuses to mix searches whose scores can't be compared."""
         to_json = self._optuna.distributions.distribution_to_json
-        space = {key: to_json(distribution) for key, distribution in self._space.items()}
+        space = {key: to_json(distribution) for key, distribution in self._distributions.items()}
         now = {"space": space, "fixed": self._fixed, "fingerprint": counted}
         before = self._study.user_attrs.get("settings")
         if before is None:
@@ -242,13 +226,13 @@ class Search:
                 )
             )
             raise ConfigError(
-                f"{short(self.folder)} holds a search of other settings: {what}. Trials of two searches can't be compared. "
+                f"{short(self.multirun.folder)} holds a search of other settings: {what}. Trials of two searches can't be compared. "
                 "Give this one a folder of its own, study=NAME, or go back to the earlier settings; hydra.sweeper.trials, "
                 "jobs, seed and pruning may change."
             )
 
 
-def _run(search: Search, console: Console, launcher: Any, trials: int, jobs: int) -> None:
+def _run(search: Search, console: Console, trials: int, jobs: int, pruning: Any) -> None:
     """Batch by batch: those left over, then new ones."""
     left = search.left()
     while True:
@@ -265,9 +249,32 @@ def _run(search: Search, console: Console, launcher: Any, trials: int, jobs: int
         told = "" if best is None else f"; best val mIoU so far {best.score:.4f}"
         names = f"trial {numbers[0]}" if len(numbers) == 1 else f"trials {', '.join(map(str, numbers))}"
         console.print(f"{names} of {max(trials, len(search.trials))}{told}", highlight=False)
-        write_trials(search.trials, search.folder)  # a trial's process looks there for the others
-        running = [trial.job for trial in batch if outcome(trial.job) not in ENDED]
+        write_trials(search.trials, search.multirun.folder)  # a trial's process looks there for the others
+        running = [trial.job for trial in batch if trial.job.status not in ENDED]
         if running:
-            launch_jobs(running, search.folder, launcher, first=numbers[0] - 1)
+            launch_jobs(running, search.multirun, first=numbers[0] - 1, pruning=pruning)
         for trial in batch:
             search.tell(trial)
+
+
+def distribution(optuna: Any, drawn: Choice | Number) -> Any:
+    """Optuna's distribution."""
+    if isinstance(drawn, Choice):
+        return optuna.distributions.CategoricalDistribution(list(drawn.values))
+    if isinstance(drawn.low, int):
+        return optuna.distributions.IntDistribution(drawn.low, drawn.high, log=drawn.log, step=drawn.step)
+    return optuna.distributions.FloatDistribution(drawn.low, drawn.high, log=drawn.log, step=drawn.step)
+
+
+def import_optuna() -> Any:
+    """Optuna, without its log lines.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError("a search needs optuna, which is not installed; `pip install 'atrous[search]'`.") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna

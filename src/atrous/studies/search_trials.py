@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from atrous.studies.study import Job, outcome
-from atrous.studies.trials import TRIALS, scores_of
+from atrous.runs.history import TRIALS, validation_scores
+from atrous.studies.study import Job, short_keys
 from atrous.system.files import write_text
 from atrous.system.text import csv_text, short
 
@@ -38,7 +38,7 @@ class Trial:
     @property
     def score(self) -> float | None:
         """The best val/miou; None before it has ended."""
-        scores = scores_of(self.job.folder) if outcome(self.job) in ENDED else []
+        scores = validation_scores(self.job.folder) if self.job.status in ENDED else []
         return max(scores, default=None)
 
 
@@ -49,9 +49,8 @@ def write_trials(trials: Sequence[Trial], folder: Path) -> None:
     rows = []
     for number, trial in enumerate(trials, 1):
         job = trial.job
-        rows.append(
-            [number, *trial.values.values(), trial.score, outcome(job), job.result().get("steps"), job.folder.name]
-        )
+        updates = job.result().get("steps")
+        rows.append([number, *trial.values.values(), trial.score, job.status, updates, job.folder.name])
     head = ["trial", *trials[0].values, "miou", "outcome", "updates", "folder"]
     write_text(folder / TRIALS, csv_text(head, rows))
 
@@ -60,13 +59,11 @@ def table(trials: Sequence[Trial]) -> Table:
     """All trials, for people."""
     best = best_of(trials)
     keys = list(trials[0].values) if trials else []
-    lasts = [key.rpartition(".")[2] for key in keys]  # the terminal is narrow
-    names = [last if lasts.count(last) == 1 else key for key, last in zip(keys, lasts, strict=True)]
-    columns = [Column(escape(name), overflow="fold") for name in names]
+    columns = [Column(escape(name), overflow="fold") for name in short_keys(keys)]  # the terminal is narrow
     rows = Table("trial", *columns, "mIoU", "outcome", "updates")
     for number, trial in enumerate(trials, 1):
         score = "" if trial.score is None else f"{trial.score:.4f}"
-        came = "best" if trial is best else outcome(trial.job)
+        came = "best" if trial is best else trial.job.status
         updates = str(trial.job.result().get("steps", ""))
         style = "bold" if trial is best else None
         rows.add_row(str(number), *map(escape, trial.values.values()), score, came, updates, style=style)
@@ -84,5 +81,5 @@ def say_best(console: Console, trials: Sequence[Trial]) -> None:
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
     """The finished trial with the highest score."""
-    finished = [trial for trial in trials if outcome(trial.job) == "finished" and trial.score is not None]
+    finished = [trial for trial in trials if trial.job.status == "finished" and trial.score is not None]
     return max(finished, key=lambda trial: trial.score or 0.0, default=None)

@@ -14,19 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from atrous.config.command_line import COMMAND, command_line
 from atrous.errors import ConfigError, TrainingError
+from atrous.studies.study import write_config
 from atrous.system.devices import device_count
-from atrous.system.files import write_text
 from atrous.system.ranks import is_launched, srun_tasks
-from atrous.system.signals import Interrupted, Signals
-
-
-def process_count(trainer: dict[str, Any]) -> int:
-    """How many processes this machine takes part with."""
-    return device_count(trainer)
+from atrous.system.signals import Interrupted, Signals, kill_tree
 
 
 def needs_launch(trainer: dict[str, Any]) -> bool:
@@ -38,17 +31,17 @@ def needs_launch(trainer: dict[str, Any]) -> bool:
     """
     nodes = trainer["num_nodes"]
     if srun_tasks() > 1:
-        _check_tasks(trainer, process_count(trainer), nodes)
+        _check_tasks(trainer, device_count(trainer), nodes)
     if is_launched():
         return False
     if nodes > 1:
         raise ConfigError(
             f"trainer.num_nodes={nodes}, but nothing has started this command on {nodes} machines, and by itself it would wait "
-            f"for the others for ever. Start it on each by `torchrun --nnodes={nodes} --nproc-per-node={process_count(trainer)} "
+            f"for the others for ever. Start it on each by `torchrun --nnodes={nodes} --nproc-per-node={device_count(trainer)} "
             "--rdzv-backend=c10d --rdzv-endpoint=HOST:PORT train.py ... hydra.run.dir=FOLDER` with a folder that all see, or by "
             "`srun` with one task per device; or set trainer.num_nodes=1."
         )
-    return process_count(trainer) > 1
+    return device_count(trainer) > 1
 
 
 def launch(config: dict[str, Any], folder: Path) -> float:
@@ -60,9 +53,9 @@ def launch(config: dict[str, Any], folder: Path) -> float:
         Interrupted: If the run was told to stop.
         TrainingError: With the failed run's own message where it left one, else the end of `launch.log`.
     """
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    write_config(folder, config)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={process_count(config['trainer'])}", "-m", "atrous.worker", str(folder)]
+    command += [f"--nproc-per-node={device_count(config['trainer'])}", "-m", "atrous.worker", str(folder)]
     result_path = folder / "result.json"
     with (folder / "launch.log").open("w") as log, Signals() as signals:  # torchrun's report; the bar goes to stdout
         told = {**os.environ, COMMAND: command_line()}
@@ -106,11 +99,4 @@ def _wait(process: subprocess.Popen[bytes], signals: Signals) -> int:
                 continue
     finally:
         if process.poll() is None:
-            for leader in [*_children(process.pid), process.pid]:  # torchrun gives each process a session of its own
-                os.killpg(leader, signal.SIGKILL)
-
-
-def _children(process: int) -> list[int]:
-    """The processes that `process` has started, where the system tells (Linux)."""
-    path = Path(f"/proc/{process}/task/{process}/children")
-    return [int(child) for child in path.read_text().split()] if path.exists() else []
+            kill_tree(process.pid)

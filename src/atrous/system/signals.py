@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -80,3 +82,16 @@ class Signals:
             name = signal.Signals(number).name
             message = f"\n{name}: stopping after this update, to save what there is. Ctrl-C again stops at once.\n"
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, message.encode())  # print could be interrupted
+
+
+def kill_tree(process: int) -> None:
+    """Kills a process, its group, and the processes that it has started, where the system tells them (Linux)."""
+    path = Path(f"/proc/{process}/task/{process}/children")
+    children = path.read_text().split() if path.exists() else []
+    for child in children:
+        kill_tree(int(child))
+    with contextlib.suppress(ProcessLookupError):
+        if hasattr(os, "killpg") and os.getpgid(process) == process:
+            os.killpg(process, signal.SIGKILL)
+        else:
+            os.kill(process, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)

@@ -8,44 +8,43 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from atrous.runs.run import load_run
+from atrous.studies.study import Job
 from atrous.system.text import duration, printable
 
 TAIL = 1 << 18  # bytes of a history that are read
 FIRST_GUESS = 0.02  # of a job; before so much is done no time left is told
 
 
-class Board:
+class JobTable:
     """Shows the jobs while it is entered.
 
     Args:
-        folders: Of all jobs.
+        jobs: All of them.
         trainers: Their trainers' settings, which say how long they are.
-        cores: Of a job.
-        jobs: How many run at once.
+        cores: How many a job has.
+        at_once: How many run at once.
     """
 
-    def __init__(self, folders: Sequence[Path], trainers: Sequence[Any], cores: Sequence[int], jobs: int) -> None:
+    def __init__(self, jobs: Sequence[Job], trainers: Sequence[dict[str, Any]], cores: int, at_once: int) -> None:
         self.console = Console()
-        self._histories = [Tail(folder, trainer) for folder, trainer in zip(folders, trainers, strict=True)]
-        self._each = f"{min(jobs, len(folders))} at once on {len(cores)} core{'s' * (len(cores) > 1)} each"
+        self._jobs = jobs
+        self._histories = [HistoryTail(job.folder, trainer) for job, trainer in zip(jobs, trainers, strict=True)]
+        self._each = f"{min(at_once, len(jobs))} at once on {cores} core{'s' * (cores > 1)} each"
         self._running: dict[int, float] = {}  # job -> when it was started
         self._ended = {"finished": 0, "failed": 0, "stopped": 0}
         self._began: float | None = None
         self._before = sum(history.share for history in self._histories)
         self._live: Live | None = None
 
-    def __enter__(self) -> Board:
-        self.console.print(
-            f"{len(self._histories)} job{'s' * (len(self._histories) != 1)}, {self._each}; each writes what it says to its console.log\n"
-        )
+    def __enter__(self) -> JobTable:
+        count = f"{len(self._jobs)} job{'s' * (len(self._jobs) != 1)}"
+        self.console.print(f"{count}, {self._each}; each writes what it says to its console.log\n")
         if self.console.is_terminal:
             self._live = Live(console=self.console, transient=True, auto_refresh=False)
             self._live.start()
@@ -56,34 +55,34 @@ class Board:
             self._live.stop()
         self.console.print()
 
-    def started(self, job: int) -> None:
-        self._running[job] = time.monotonic()
-        self._began = self._began or self._running[job]
+    def started(self, number: int) -> None:
+        self._running[number] = time.monotonic()
+        self._began = self._began or self._running[number]
         if not self._live:
-            self._say(job, "started")
+            self._say(number, "started")
 
-    def ended(self, job: int, outcome: JobReturn) -> None:
+    def ended(self, number: int) -> None:
         """Tells what came of a job, and how much is left."""
-        seconds = time.monotonic() - self._running.pop(job)
-        history = self._histories[job]
+        seconds = time.monotonic() - self._running.pop(number)
+        job, history = self._jobs[number], self._histories[number]
+        result, status = job.result(), job.status
         history.read()
-        if outcome.status == JobStatus.COMPLETED:
+        if status in ("finished", "pruned"):
             self._ended["finished"] += 1
             history.share = 1.0
-            run = load_run(history.folder)
-            status = run.result.get("status") if run else "finished"  # or pruned
-            score = f", mIoU {outcome.return_value:.4f}" if isinstance(outcome.return_value, float) else ""
-            self._say(job, f"{status}{score}, after {duration(round(seconds))}{self._left()}")
+            miou = result["scores"]["miou"] if status == "finished" else result["val_miou"]
+            self._say(number, f"{status}, mIoU {miou:.4f}, after {duration(round(seconds))}{self._left()}")
+        elif status == "interrupted":
+            self._ended["stopped"] += 1
+            self._say(number, f"stopped by {result['signal']}")
         else:
-            why = str(outcome._return_value)
-            what = "stopped" if why.startswith("stopped by") else "failed"
-            self._ended[what] += 1
-            self._say(job, why if what == "stopped" else f"failed: {why}", style="" if what == "stopped" else "red")
+            self._ended["failed"] += 1
+            self._say(number, f"failed: {job.reason()}", style="red")
 
     def show(self) -> None:
         """Brings the table up to date."""
-        for job in self._running:
-            self._histories[job].read()
+        for number in self._running:
+            self._histories[number].read()
         if self._live:
             self._live.update(self._table(), refresh=True)
 
@@ -91,12 +90,12 @@ class Board:
         table = Table(
             Column("job", overflow="fold"), Column("", width=20), "so far", "val mIoU", "for", box=None, pad_edge=False
         )
-        for job, since in self._running.items():
-            history = self._histories[job]
+        for number, since in self._running.items():
+            history = self._histories[number]
             score = "" if history.miou is None else f"{history.miou:.3f} (best {history.best:.3f})"
             bar = ProgressBar(total=1.0, completed=history.share, width=20)
             table.add_row(history.folder.name, bar, history.place, score, duration(round(time.monotonic() - since)))
-        waiting = len(self._histories) - len(self._running) - sum(self._ended.values())
+        waiting = len(self._jobs) - len(self._running) - sum(self._ended.values())
         counts = {**self._ended, "running": len(self._running), "waiting": waiting}
         line = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         return Group(table, Text(f"{line}{self._left()}", "bold"))
@@ -104,17 +103,17 @@ class Board:
     def _left(self) -> str:
         """The time left, if all jobs go on as fast as they did until now."""
         done = sum(history.share for history in self._histories) - self._before
-        left = len(self._histories) - self._ended["failed"] - self._before - done
+        left = len(self._jobs) - self._ended["failed"] - self._before - done
         if self._began is None or done < FIRST_GUESS or left <= 0:
             return ""
         return f"; about {duration(round((time.monotonic() - self._began) / done * left))} left"
 
-    def _say(self, job: int, what: str, style: str = "") -> None:
-        name = f"{time.strftime('%H:%M:%S')} {self._histories[job].folder.name}"
+    def _say(self, number: int, what: str, style: str = "") -> None:
+        name = f"{time.strftime('%H:%M:%S')} {self._jobs[number].folder.name}"
         self.console.print(Text(printable(f"{name}: {what}", keep="\n"), style), soft_wrap=True)
 
 
-class Tail:
+class HistoryTail:
     """How far a run is, by the end of its metrics.csv.
 
     Args:

@@ -6,7 +6,6 @@ Not from sacct: many clusters keep no accounts, and it would then wait for ever 
 from __future__ import annotations
 
 import datetime
-import os
 import signal
 import subprocess
 import time
@@ -47,7 +46,7 @@ class SlurmJob:
 
 def queue() -> dict[str, str] | None:
     """The state of each job of this user that is pending, running or about to end; None where squeue does not answer."""
-    command = ["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i|%T|%r"]
+    command = ["squeue", "--noheader", "--array", "--me", "--format=%i|%T|%r"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
