@@ -19,8 +19,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from atrous.cli import report
-from atrous.report.study import Group, Study
-from atrous.report.tables import interval, plus_minus
+from atrous.report.study import Group, Spread, Study
+from atrous.report.tables import interval
 from atrous.system.text import amount, duration
 
 USUAL = {"mIoU": "scores.miou"}
@@ -74,14 +74,10 @@ def table(study: Study, places: dict[str, str]) -> str:
         " | ".join([*["---"] * len(settings), *["---:"] * 3, "---", *["---:"] * (len(others) + 2)]),
     ]
     for group in study.groups:
-        first, *rest = (mean_and_std(values(group, place)) for place in places.values())
+        first, *rest = (Spread(tuple(values(group, place))).text() for place in places.values())
         cells = [*group.values, str(group.n), first, interval(group), group.word, *rest]
         lines.append(" | ".join([*cells, amount(group.cost("macs")), duration(group.cost("train_seconds"))]))
     return "".join(f"| {line} |\n" for line in lines)
-
-
-def mean_and_std(scores: list[float]) -> str:
-    return plus_minus(float(np.mean(scores)), float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan)
 
 
 def draw(study: Study, places: dict[str, str], path: Path) -> None:

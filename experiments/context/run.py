@@ -28,7 +28,7 @@ from atrous.analysis.receptive_field import receptive_fields
 from atrous.data.scenes.scenes import Label, Scenes
 from atrous.engine.build import build_datamodule
 from atrous.engine.checkpoint import Restored, restore
-from atrous.report.tables import plus_minus
+from atrous.report.study import Spread
 
 STEP = 4  # pixels of distance that make a bin
 FIELDS = (Label.FIELD_A, Label.FIELD_B)
@@ -144,7 +144,7 @@ def summary(
 
 
 def spread(found: list[float]) -> str:
-    return plus_minus(float(np.mean(found)), float(np.std(found, ddof=1))) if len(found) > 1 else ""
+    return Spread(tuple(found)).text() if len(found) > 1 else ""
 
 
 def draw(rows: list[dict[str, Any]], radius: dict[Key, float], setting: str, path: Path) -> None:

@@ -13,10 +13,8 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from atrous.cli import evaluate, tune_crf
-from atrous.report.tables import plus_minus
+from atrous.report.study import Spread
 from atrous.runs.compare import difference
 from atrous.runs.scores import read_evaluation
 
@@ -76,10 +74,7 @@ def show(rows: list[dict[str, object]], runs: list[Path], out: Path) -> None:
     print("| ---: " * 7 + "|")
     for count in ITERATIONS:
         of_count = [row for row in rows if row["iterations"] == count]
-        spread = []
-        for key in KEYS[2:]:
-            numbers = np.array([float(str(row[key])) for row in of_count])
-            spread.append(plus_minus(float(numbers.mean()), float(numbers.std(ddof=1))))
+        spread = [Spread(tuple(float(str(row[key])) for row in of_count)).text() for key in KEYS[2:]]
         gap = ""
         if count:
             sides = [[read_evaluation(out / f"{run.name}-{number}") for run in runs] for number in (count, 0)]

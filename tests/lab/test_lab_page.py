@@ -15,8 +15,10 @@ from report.test_page import CHROMIUM, EVIL, Parsed, in_a_browser
 from atrous.lab import figures as draw
 from atrous.lab.data import Map, read
 from atrous.lab.page import figures, page
-from atrous.lab.tables import runs_csv, table_csv, table_md
+from atrous.lab.tables import COSTS, runs_csv, table_csv, table_md
 from atrous.lab.taps import extent, taps
+
+COST = {cost.name: cost for cost in COSTS}
 
 
 def run_of(seed, miou, context, size):
@@ -188,11 +190,13 @@ def test_an_axis_holds_its_whiskers_and_the_coin(content):
 
 
 def test_what_all_have_alike_is_no_chart(content):
-    assert draw.over_cost(read(content), "parameters") is None
-    assert draw.over_cost(read(content), "training") is None
-    assert draw.over_cost(read(content), "latency").svg().count("best") == 2  # slower and better: both on the front
+    assert draw.over_cost(read(content), COST["parameters"]) is None
+    assert draw.over_cost(read(content), COST["training, MiB"]) is None
+    assert (
+        draw.over_cost(read(content), COST["latency, ms"]).svg().count("best") == 2
+    )  # slower and better: both on the front
     content["variants"][1]["latency"]["p50"] = 0.005
-    assert draw.over_cost(read(content), "latency").svg().count("best") == 1
+    assert draw.over_cost(read(content), COST["latency, ms"]).svg().count("best") == 1
     for variant in content["variants"]:
         for run in variant["runs"]:
             run["context"] = []

@@ -16,7 +16,7 @@ from PIL import Image
 
 from atrous.cli import browse
 from atrous.config.compose import CONF_DIR
-from atrous.pages.browse import Facts, Shown, page, sheet
+from atrous.pages.browse import BrowsedSample, BrowsedSplit, page, sheet
 from atrous.pages.contact_sheet import hatched_swatch
 from atrous.types import ClassInfo
 
@@ -40,7 +40,7 @@ class Page(HTMLParser):
         if tag not in ("meta", "img", "input"):
             self.open.append(tag)
         if tag == "img":
-            {"image": self.images, "mask": self.masks}[values["class"]].append(pixels(values["src"]))
+            {"image": self.images, "labels": self.masks}[values["class"]].append(pixels(values["src"]))
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -230,19 +230,21 @@ def test_hostile_names_of_files_and_classes(tmp_path):
 
 def shown(name="a", mask=None, key=(0, 1), size=(4, 6), value=0.0):
     mask = np.zeros(size, np.int64) if mask is None else mask
-    return Shown.of(np.full((3, *mask.shape), value, np.float32), mask, name, key, mean=[0.5] * 3, std=[0.25] * 3)
+    return BrowsedSample.from_batch(
+        np.full((3, *mask.shape), value, np.float32), mask, name, key, mean=[0.5] * 3, std=[0.25] * 3
+    )
 
 
 def facts(**changes):
     info = ClassInfo(("a", "b"), ((0, 0, 0), (10, 20, 30)), ignore_index=-1)
     values = {"data": "own", "split": "train", "length": 9, "seed": 0, "epoch": 0, "batch_size": 2, "class_info": info}
-    return Facts(**{**values, **changes})
+    return BrowsedSplit(**{**values, **changes})
 
 
 def test_names_that_are_no_text_and_values_outside_the_range():
     sample = shown(name="line\nbreak\udcff\x1b", value=9.0)
     text = page(facts(), [sample], [])
-    assert r"line\nbreak\udcff\x1b" in text
+    assert r"line break\udcff\x1b" in text
     text.encode()
     assert (Page(text).images[0] == 255).all()
     assert (page_image(shown(value=-9.0)) == 0).all()

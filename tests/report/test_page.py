@@ -17,7 +17,7 @@ from PIL import Image
 from report.study_folders import write_run
 
 from atrous.metrics.bootstrap import Difference
-from atrous.report.charts import span, ticks
+from atrous.report.charts import axis_limits, ticks
 from atrous.report.figures import curves, pareto, sweeps
 from atrous.report.images import samples
 from atrous.report.page import page
@@ -108,7 +108,7 @@ def test_what_a_reader_finds(grid, tmp_path):
     parsed = Parsed(text_of(grid, tmp_path))
     text = " ".join(parsed.text)
     for group in study(grid).groups:
-        assert f"{group.mean:.3f} ± {group.std:.3f}" in text
+        assert f"{group.miou.mean:.3f} ± {group.miou.std:.3f}" in text
     assert "+0.100 [+0.050, +0.150]" in text
     assert "better" in text
     assert "loss is not finite" in text
@@ -128,9 +128,10 @@ def test_a_curve_is_the_mean_over_the_seeds(tmp_path):
         folder = write_run(tmp_path / str(seed), seed=seed)
         rows = [f"{10 * step},{loss}" for step, loss in enumerate(losses)]
         (folder / "metrics.csv").write_text("\n".join(["step,train/loss", *rows]))
-    text, _ = curves(study(tmp_path))
-    (line,) = [attrs["points"] for attrs in Parsed(text).all("polyline")]
-    (band,) = [attrs["points"] for attrs in Parsed(text).all("polygon")]
+    ((chart,), undrawn) = curves(study(tmp_path))
+    assert undrawn == 0
+    (line,) = [attrs["points"] for attrs in Parsed(chart.svg()).all("polyline")]
+    (band,) = [attrs["points"] for attrs in Parsed(chart.svg()).all("polygon")]
     x, y = np.array([point.split(",") for point in line.split()], float).T
     mean = np.mean(values, 0)
     np.testing.assert_allclose(np.diff(x) / (x[-1] - x[0]), [1 / 3] * 3, atol=2e-3)
@@ -145,7 +146,7 @@ def test_a_long_curve_is_gathered_into_fewer_points(tmp_path):
     folder = write_run(tmp_path / "a")
     rows = [f"{step},{step + 5000 * (step % 2)}" for step in range(20_000)]
     (folder / "metrics.csv").write_text("\n".join(["step,train/loss", *rows]))
-    (line,) = [attrs["points"] for attrs in Parsed(curves(study(tmp_path))[0]).all("polyline")]
+    (line,) = [attrs["points"] for attrs in Parsed(curves(study(tmp_path))[0][0].svg()).all("polyline")]
     assert 100 <= len(line.split()) <= 200
     heights = np.array([float(point.split(",")[1]) for point in line.split()])
     assert (np.diff(heights) < 0).all()  # means hide the zigzag and leave the rise; the page's y grows downwards
@@ -155,10 +156,8 @@ def test_a_setting_is_swept_with_the_others_held(tmp_path):
     for number in range(8):
         settings = {"optimizer.lr": 10.0 ** -(number // 2), "kind": "ab"[number % 2]}
         write_run(tmp_path / str(number), settings=settings, accuracy=0.5 + number / 20)
-    text = sweeps(study(tmp_path))
-    over_rate, over_kind = text.split("</figure>")[:2]
-    if "over kind" in over_rate:
-        over_rate, over_kind = over_kind, over_rate
+    charts = {chart.title: chart.svg() for chart in sweeps(study(tmp_path))}
+    over_rate, over_kind = charts["mIoU over lr"], charts["mIoU over kind"]
     lines = [attrs["points"] for attrs in Parsed(over_rate).all("polyline")]
     assert [len(line.split()) for line in lines] == [4, 4]
     x = np.array([float(point.split(",")[0]) for point in lines[0].split()])
@@ -170,7 +169,7 @@ def test_a_setting_is_swept_with_the_others_held(tmp_path):
 def test_settings_that_never_change_alone_are_not_swept(tmp_path):
     for number in range(2):
         write_run(tmp_path / str(number), settings={"a": number, "b": number}, command="t a=0 b=0")
-    assert sweeps(study(tmp_path)) == ""
+    assert sweeps(study(tmp_path)) == []
 
 
 def test_nothing_is_fetched(hostile, tmp_path):
@@ -255,7 +254,7 @@ def test_the_front_is_what_nothing_beats():
 
 @pytest.mark.parametrize("ends", [(0, 1), (0.512, 0.5131), (-3, 2e6), (1e-9, 2e-9), (7, 7)])
 def test_ticks_are_round_and_inside(ends):
-    low, high = span(ends)
+    low, high = axis_limits(ends)
     found = ticks(low, high)
     assert 2 <= len(found) <= 7
     assert low <= min(found) < max(found) <= high
@@ -264,7 +263,7 @@ def test_ticks_are_round_and_inside(ends):
 
 @pytest.mark.parametrize("ends", [(1, 1000), (3e6, 4e7), (0.0001, 0.1), (2, 2), (1, 1e12)])
 def test_logarithmic_ticks(ends):
-    low, high = span(ends, log=True)
+    low, high = axis_limits(ends, log=True)
     found = ticks(low, high, log=True)
     assert 2 <= len(found) <= 7
     assert low * 0.999 <= min(found) < max(found) <= high * 1.001

@@ -31,8 +31,8 @@ def test_seeds_are_folded(grid):
     assert [group.values for group in found.groups] == [("8",), ("16",)]
     for group, own in zip(found.groups, (scores[:3], scores[3:]), strict=True):
         assert group.n == 3
-        assert group.mean == pytest.approx(statistics.mean(own))
-        assert group.std == pytest.approx(statistics.stdev(own))
+        assert group.miou.mean == pytest.approx(statistics.mean(own))
+        assert group.miou.std == pytest.approx(statistics.stdev(own))
         assert group.cost("train_seconds") == 90
     assert [run.seed for run in found.runs] == [0, 1, 2, 0, 1, 2]
     assert found.baseline is found.groups[0]
@@ -44,7 +44,7 @@ def test_one_run_has_no_spread_and_no_baseline(tmp_path):
     found = study(tmp_path)
     assert found.baseline is None
     assert found.label(found.groups[0]) == "all runs"
-    assert np.isnan(found.groups[0].std)
+    assert np.isnan(found.groups[0].miou.std)
 
 
 def test_an_older_run_of_the_same_seed_is_not_counted(tmp_path):

@@ -38,7 +38,7 @@ def run(settings: Settings) -> None:
     from atrous.engine.browse import evaluation_samples, over_epochs, training_samples
     from atrous.engine.build import build_datamodule
     from atrous.engine.trainer import quiet_lightning
-    from atrous.pages.browse import Facts, Shown, page, sheet
+    from atrous.pages.browse import BrowsedSample, BrowsedSplit, page, sheet
     from atrous.pages.images import save_image
     from atrous.system.files import write_text
 
@@ -46,13 +46,13 @@ def run(settings: Settings) -> None:
     split, epoch, count, out = settings.split, settings.epoch, settings.count, settings.out
     # Neither changes a batch: samples are made here, and only those that are shown.
     datamodule = build_datamodule({**config, "data": {**config["data"], "num_workers": 0, "cache": "none"}})
-    compared: list[tuple[Shown, list[Shown]]] = []
+    compared: list[tuple[BrowsedSample, list[BrowsedSample]]] = []
     if split == "train":
         shown = list(training_samples(datamodule, epoch, count))
         compared = list(over_epochs(datamodule, shown, images=settings.compare, epochs=settings.compare_epochs))
     else:
         shown = list(evaluation_samples(datamodule, split, count))
-    facts = Facts(
+    about = BrowsedSplit(
         data=data,
         split=split,
         length=len(datamodule.dataset(split)),
@@ -61,8 +61,8 @@ def run(settings: Settings) -> None:
         batch_size=datamodule.batch_size if split == "train" else datamodule.eval_batch_size,
         class_info=datamodule.class_info,
     )
-    write_text(out / f"{split}.html", page(facts, shown, compared))
-    save_image(out / f"{split}.png", sheet(facts, shown))
+    write_text(out / f"{split}.html", page(about, shown, compared))
+    save_image(out / f"{split}.png", sheet(about, shown))
     if len(shown) < count:
         print(f"count={count}: there are only {len(shown)}, and all are shown")
-    print(f"{facts.title(len(shown))}\nwritten to {out / f'{split}.html'} and {out / f'{split}.png'}")
+    print(f"{about.title(len(shown))}\nwritten to {out / f'{split}.html'} and {out / f'{split}.png'}")

@@ -20,7 +20,7 @@ from atrous.errors import DataError
 from atrous.metrics.bootstrap import Difference
 from atrous.report.page import page
 from atrous.report.study import Study, notes, study_of
-from atrous.report.tables import runs_csv, spread, table_csv, table_md, table_tex
+from atrous.report.tables import runs_csv, table_csv, table_md, table_tex
 from atrous.runs import compare
 from atrous.runs.compare import OPTIONS, check_comparable
 from atrous.runs.protocol import lines
@@ -146,7 +146,7 @@ def _say(study: Study, out: Path) -> None:
     for group in study.groups[:_SHOWN]:
         found = group.difference
         gap = ["" if found is None else f"{found.miou:+.3f}", group.word] * compared
-        table.add_row(*map(Text, (study.label(group), str(group.n), spread(group), *gap)))
+        table.add_row(*map(Text, (study.label(group), str(group.n), group.miou.text(), *gap)))
     if study.groups:
         console.print(table)
     if len(study.groups) > _SHOWN:

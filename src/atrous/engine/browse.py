@@ -7,10 +7,10 @@ from itertools import islice
 from typing import Any
 
 from atrous.data.datamodule import SegmentationDataModule
-from atrous.pages.browse import Shown
+from atrous.pages.browse import BrowsedSample
 
 
-def training_samples(datamodule: SegmentationDataModule, epoch: int, count: int) -> Iterator[Shown]:
+def training_samples(datamodule: SegmentationDataModule, epoch: int, count: int) -> Iterator[BrowsedSample]:
     """The first samples of the epoch, out of the batches of the training's loader."""
     loader: Any = datamodule.train_dataloader()
     loader.sampler.set_epoch(epoch)
@@ -23,7 +23,7 @@ def training_samples(datamodule: SegmentationDataModule, epoch: int, count: int)
         yield _shown(datamodule, datamodule.train_transform, sample, key)
 
 
-def evaluation_samples(datamodule: SegmentationDataModule, split: str, count: int) -> Iterator[Shown]:
+def evaluation_samples(datamodule: SegmentationDataModule, split: str, count: int) -> Iterator[BrowsedSample]:
     """Evenly spaced samples: neighbours in a split's order are often frames of one scene."""
     loader: Any = datamodule.eval_dataloader(split)
     keys = list(loader.sampler)
@@ -34,8 +34,8 @@ def evaluation_samples(datamodule: SegmentationDataModule, split: str, count: in
 
 
 def over_epochs(
-    datamodule: SegmentationDataModule, shown: list[Shown], *, images: int, epochs: int
-) -> Iterator[tuple[Shown, list[Shown]]]:
+    datamodule: SegmentationDataModule, shown: list[BrowsedSample], *, images: int, epochs: int
+) -> Iterator[tuple[BrowsedSample, list[BrowsedSample]]]:
     """The first images, each without augmentation and in several epochs."""
     loader: Any = datamodule.train_dataloader()
     keys: dict[int, tuple[int, ...]] = {}
@@ -52,7 +52,9 @@ def over_epochs(
         )
 
 
-def _shown(datamodule: SegmentationDataModule, transform: object, sample: Any, key: tuple[int, ...]) -> Shown:
+def _shown(datamodule: SegmentationDataModule, transform: object, sample: Any, key: tuple[int, ...]) -> BrowsedSample:
     """Un-normalises by the transform's own statistics; by the evaluation's where a user's transform has none."""
     mean, std = (getattr(transform, name, getattr(datamodule.eval_transform, name)) for name in ("mean", "std"))
-    return Shown.of(sample["image"].numpy(), sample["mask"].numpy(), sample["name"], key, mean=mean, std=std)
+    return BrowsedSample.from_batch(
+        sample["image"].numpy(), sample["mask"].numpy(), sample["name"], key, mean=mean, std=std
+    )

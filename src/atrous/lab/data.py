@@ -4,39 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from atrous.report.charts import COLOURS
-from atrous.report.tables import plus_minus
+from atrous.report.study import Spread
 from atrous.system.text import number
 
 SIZES = ("small", "medium", "large")
-
-
-@dataclass(frozen=True)
-class Spread:
-    """One number over the runs that have it.
-
-    Args:
-        values: One for each of these runs.
-    """
-
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        return float(np.mean(self.values)) if self.values else math.nan
-
-    @property
-    def std(self) -> float:
-        """Of the sample, n - 1; NaN for one run."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
-
-    def text(self, style: str = ".3f") -> str:
-        return plus_minus(self.mean, self.std, style)
 
 
 @dataclass(frozen=True)
@@ -115,6 +92,10 @@ class Variant:
     def n(self) -> int:
         return len(self.runs)
 
+    def alone(self, run: dict[str, Any]) -> Variant:
+        """One of the runs, as if it had been the only one."""
+        return replace(self, raw={**self.raw, "runs": [run]})
+
     @property
     def miou(self) -> Spread:
         return self._over(lambda run: run.get("miou"))
@@ -153,13 +134,18 @@ class Variant:
         """The share of valid weights over all rates, at the evaluation's size."""
         return float(np.mean([rate.valid for rate in self.maps[0].rates])) if self.maps else math.nan
 
+    @property
+    def places(self) -> float:
+        """How many places the rates' weights read around one, the middle that they share counted once."""
+        return len(self.maps[0].places) if self.maps else math.nan
+
     def cost(self, key: str) -> float:
-        """`macs`, `parameters`, `latency` and `cpu` in seconds, `inference` and `training` in peak bytes; NaN if not known."""
+        """`macs`, `parameters`, seconds (`p05`, `p50`, `p95`, `cpu`) or peak bytes (`inference`, `training`); NaN if not known."""
         if key in ("macs", "parameters"):
             return number((self.raw["sees"] or {}).get(key))
-        if key in ("latency", "cpu"):
-            return number((self.raw["latency"] or {}).get({"latency": "p50"}.get(key, key)))
-        return number(((self.raw["memory"] or {}).get(key) or {}).get("bytes"))
+        if key in ("inference", "training"):
+            return number(((self.raw["memory"] or {}).get(key) or {}).get("bytes"))
+        return number((self.raw["latency"] or {}).get(key))
 
     def _over(self, get: Callable[[dict[str, Any]], Any]) -> Spread:
         values = [number(get(run)) for run in self.runs]
@@ -183,6 +169,14 @@ class Lab:
     @property
     def columns(self) -> list[str]:
         return [str(column["name"]) for column in self.raw["columns"]]
+
+    @property
+    def keys(self) -> list[str]:
+        return [str(column["key"]) for column in self.raw["columns"]]
+
+    @property
+    def legend(self) -> list[tuple[str, str]]:
+        return [(variant.style, variant.label) for variant in self.variants]
 
     @property
     def left_out(self) -> list[str]:

@@ -1,122 +1,170 @@
-"""The dilation lab's numbers as text: a row per setting (CSV, Markdown) and a row per run (CSV)."""
+"""The dilation lab's numbers: columns for its page, and as text a row per setting (CSV, Markdown) and a row per run (CSV)."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from operator import attrgetter, methodcaller
+from typing import Any, NamedTuple
 
-from atrous.lab.data import SIZES, Lab, Spread, Variant
-from atrous.system.text import amount, csv_text, in_full, markdown, number, score
+from atrous.lab.data import SIZES, Lab, Variant
+from atrous.report.study import Spread
+from atrous.report.tables import markdown_table
+from atrous.system.text import amount, csv_text, in_full, number, score
 
 _MIB = 2.0**20
 
 
-def table_csv(lab: Lab) -> str:
-    """A row per setting, numbers in full: scores and shares 0 to 1, pixels, seconds, bytes."""
-    head = [*(str(column["key"]) for column in lab.raw["columns"]), "n", "miou", "miou_std"]
-    for size in SIZES:
-        head += [f"recall_{size}", f"recall_{size}_std"]
-    for distance in lab.distances:
-        head += [f"context_iou_{distance}px", f"context_iou_{distance}px_std", f"context_right_{distance}px"]
-    head += ["rates", "theoretical_field_px", "effective_field_px", "effective_field_px_std", "valid_weights"]
-    head += ["places", "macs", "parameters", "latency_p50_s", "latency_p05_s", "latency_p95_s", "latency_cpu_s"]
-    head += ["inference_peak_bytes", "training_peak_bytes"]
-    rows = []
-    for variant in lab.variants:
-        row: list[Any] = [*variant.values, variant.n]
-        row += _both(variant.miou)
-        for size in SIZES:
-            row += _both(variant.recall(size))
-        for distance in lab.distances:
-            row += [*_both(variant.context(distance)), in_full(variant.context(distance, "right").mean)]
-        row += [variant.rates, in_full(variant.field), *_both(variant.effective), in_full(variant.valid)]
-        row += [len(variant.maps[0].places) if variant.maps else ""]
-        row += [in_full(variant.cost(key)) for key in ("macs", "parameters", "latency")]
-        row += [in_full(number((variant.raw["latency"] or {}).get(key))) for key in ("p05", "p95")]
-        row += [in_full(variant.cost(key)) for key in ("cpu", "inference", "training")]
-        rows.append(row)
-    return csv_text(head, rows)
+class Column(NamedTuple):
+    """A number that each setting has.
+
+    Attributes:
+        key: Its name in lab.csv.
+        name: Its name for people; empty: it stands in lab.csv alone.
+        tooltip: What it is.
+        of: The number of a setting; of a `Spread` lab.csv has the standard deviation, too.
+        style: How it is written for people; empty: with a prefix such as M.
+        scale: From lab.csv's unit to that of people.
+        wording: What people read instead.
+    """
+
+    key: str
+    name: str
+    tooltip: str
+    of: Callable[[Variant], Any]
+    style: str = ".3f"
+    scale: float = 1.0
+    wording: Callable[[Variant], str] | None = None
+
+    def text(self, variant: Variant) -> str:
+        value = self.of(variant)
+        if self.wording is not None:
+            return self.wording(variant)
+        if isinstance(value, Spread):
+            return value.text(self.style)
+        return score(value * self.scale, self.style) if self.style else amount(value)
+
+    def mean(self, variant: Variant) -> Any:
+        value = self.of(variant)
+        return value.mean if isinstance(value, Spread) else value
+
+    def cells(self, variant: Variant) -> dict[str, str]:
+        """What stands in lab.csv."""
+        value = self.of(variant)
+        if isinstance(value, Spread):
+            return {self.key: in_full(value.mean), f"{self.key}_std": in_full(value.std)}
+        return {self.key: value if isinstance(value, str) else in_full(value)}
 
 
-def runs_csv(lab: Lab) -> str:
-    """A row per run, numbers in full."""
-    head = [*(str(column["key"]) for column in lab.raw["columns"]), "seed", "folder", "miou"]
-    head += [f"recall_{size}" for size in SIZES]
-    for distance in lab.distances:
-        head += [f"context_iou_{distance}px", f"context_right_{distance}px"]
-    head += ["effective_field_px", "effective_deviation_down_px", "effective_deviation_across_px"]
-    rows = []
-    for variant in lab.variants:
-        for run in variant.runs:
-            alone = Variant(variant.id, variant.style, {**variant.raw, "runs": [run]}, variant.maps)
-            row: list[Any] = [*variant.values, run["seed"], run["folder"], in_full(alone.miou.mean)]
-            row += [in_full(alone.recall(size).mean) for size in SIZES]
-            for distance in lab.distances:
-                row += [in_full(alone.context(distance, key).mean) for key in ("iou", "right")]
-            deviation = (run["effective"] or {}).get("deviation") or [None, None]
-            row += [in_full(alone.effective.mean), *(in_full(number(value)) for value in deviation)]
-            rows.append(row)
-    return csv_text(head, rows)
-
-
-def table_md(lab: Lab) -> str:
-    """The table for a README, units in its head; columns that no setting has a number for are left out."""
-    columns: list[tuple[str, list[str]]] = [
-        (name, [variant.values[index] for variant in lab.variants]) for index, name in enumerate(lab.columns)
-    ]
-    settings = len(columns)
-    columns += [
-        ("n", [str(variant.n) for variant in lab.variants]),
-        ("mIoU", [variant.miou.text() for variant in lab.variants]),
-        *((f"recall, {size}", [variant.recall(size).text() for variant in lab.variants]) for size in SIZES),
-        *(
-            (f"context IoU at {distance} px", [variant.context(distance).text() for variant in lab.variants])
-            for distance in lab.distances
-        ),
-        ("theoretical field, px", [field_text(variant) for variant in lab.variants]),
-        ("effective field, px", [variant.effective.text(".0f") for variant in lab.variants]),
-        ("valid weights", [valid_text(variant) for variant in lab.variants]),
-        *((name, [cost_text(variant, key) for variant in lab.variants]) for key, name in COST_NAMES.items()),
-    ]
-    shown = [column for column in columns[settings:] if set(column[1]) != {"–"}]
-    columns = [*columns[:settings], *shown]
-    lines = [[name for name, _ in columns], ["---"] * settings + ["---:"] * len(shown)]
-    lines += [list(row) for row in zip(*(texts for _, texts in columns), strict=True)]
-    cells = [[markdown(cell) if index != 1 else cell for cell in line] for index, line in enumerate(lines)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
-
-
-COST_NAMES = {
-    "macs": "MACs",
-    "parameters": "parameters",
-    "latency": "latency, ms",
-    "cpu": "CPU time, ms",
-    "inference": "inference, MiB",
-    "training": "training, MiB",
-}
-
-
-def cost_text(variant: Variant, key: str) -> str:
-    """In the unit that `COST_NAMES` tells."""
-    value = variant.cost(key)
-    if key in ("macs", "parameters"):
-        return amount(value)
-    return score(
-        value * 1e3 if key in ("latency", "cpu") else value / _MIB, ".1f" if key in ("latency", "cpu") else ".0f"
-    )
-
-
-def field_text(variant: Variant) -> str:
-    """The theoretical field in pixels."""
+def _field_text(variant: Variant) -> str:
     if variant.raw["sees"] is None:
         return "–"
     return "whole image" if math.isnan(variant.field) else f"{variant.field:.0f}"
 
 
-def valid_text(variant: Variant) -> str:
-    """The share of each rate's weights that lie on the map, at the evaluation's size."""
+def _valid_text(variant: Variant) -> str:
     return ", ".join(f"{rate.valid:.0%}" for rate in variant.maps[0].rates) if variant.maps else "–"
 
 
-def _both(spread: Spread) -> list[str]:
-    return [in_full(spread.mean), in_full(spread.std)]
+def _cost(key: str, csv_key: str, name: str, tooltip: str, style: str = "", scale: float = 1.0) -> Column:
+    return Column(csv_key, name, tooltip, methodcaller("cost", key), style, scale)
+
+
+COSTS = [
+    _cost("macs", "macs", "MACs", "multiply-accumulates of one image"),
+    _cost("parameters", "parameters", "parameters", "numbers that training sets"),
+    _cost("p50", "latency_p50_s", "latency, ms", "median wall clock of one image", ".1f", 1e3),
+    _cost("cpu", "latency_cpu_s", "CPU time, ms", "median processor time of one image", ".1f", 1e3),
+    _cost(
+        "inference", "inference_peak_bytes", "inference, MiB", "peak memory of one image's inference", ".0f", 1 / _MIB
+    ),
+    _cost("training", "training_peak_bytes", "training, MiB", "peak memory of a training step", ".0f", 1 / _MIB),
+]
+_FIELDS = [
+    Column("rates", "", "", attrgetter("rates")),
+    Column(
+        "theoretical_field_px",
+        "theoretical field, px",
+        "height that the logits see through convolutions",
+        attrgetter("field"),
+        wording=_field_text,
+    ),
+    Column(
+        "effective_field_px",
+        "effective field, px",
+        "side of a square as large as the pixels that count",
+        attrgetter("effective"),
+        ".0f",
+    ),
+    Column(
+        "valid_weights",
+        "valid weights",
+        "share of each rate's 3 x 3 weights that lie on the map, over all its places",
+        attrgetter("valid"),
+        wording=_valid_text,
+    ),
+    Column(
+        "places",
+        "places",
+        "that the rates' weights read around one place, the common middle once",
+        attrgetter("places"),
+        ".0f",
+    ),
+]
+
+
+def columns(lab: Lab) -> list[Column]:
+    """Scores and shares from 0 to 1, pixels, seconds and bytes."""
+    scores = [
+        Column("n", "n", "runs, one for each seed", attrgetter("n"), ".0f"),
+        Column("miou", "mIoU", "mean ± standard deviation over the runs", attrgetter("miou")),
+    ]
+    for size in SIZES:
+        tooltip = f"recall of {size} connected parts, mean over classes"
+        scores.append(Column(f"recall_{size}", f"recall, {size}", tooltip, methodcaller("recall", size)))
+    for distance in lab.distances:
+        name, tooltip = (
+            f"context IoU at {distance} px",
+            "IoU of the two classes of field with their markers so far away",
+        )
+        scores.append(Column(f"context_iou_{distance}px", name, tooltip, methodcaller("context", distance)))
+        scores.append(Column(f"context_right_{distance}px", "", "", methodcaller("context", distance, "right")))
+    tails = [_cost(key, f"latency_{key}_s", "", "") for key in ("p05", "p95")]
+    return [*scores, *_FIELDS, *COSTS, *tails]
+
+
+def columns_for_people(lab: Lab) -> list[Column]:
+    """Those that any setting has a number for."""
+    named = [column for column in columns(lab) if column.name]
+    return [column for column in named if any(column.text(variant) != "–" for variant in lab.variants)]
+
+
+def table_csv(lab: Lab) -> str:
+    """A row per setting, numbers in full."""
+    rows = [
+        {key: cell for column in columns(lab) for key, cell in column.cells(variant).items()}
+        for variant in lab.variants
+    ]
+    values = (variant.values for variant in lab.variants)
+    return csv_text([*lab.keys, *rows[0]], [[*own, *row.values()] for own, row in zip(values, rows, strict=True)])
+
+
+def runs_csv(lab: Lab) -> str:
+    """A row per run, numbers in full."""
+    found = [column for column in columns(lab) if isinstance(column.of(lab.variants[0]), Spread)]
+    head = [*lab.keys, "seed", "folder", *(column.key for column in found)]
+    rows: list[list[Any]] = []
+    for variant in lab.variants:
+        for run in variant.runs:
+            numbers = [column.mean(variant.alone(run)) for column in found]
+            numbers += map(number, (run["effective"] or {}).get("deviation") or [None, None])
+            rows.append([*variant.values, run["seed"], run["folder"], *map(in_full, numbers)])
+    return csv_text([*head, "effective_deviation_down_px", "effective_deviation_across_px"], rows)
+
+
+def table_md(lab: Lab) -> str:
+    """The table for a README, units in its head."""
+    found = columns_for_people(lab)
+    head = [*lab.columns, *(column.name for column in found)]
+    rows = [[*variant.values, *(column.text(variant) for column in found)] for variant in lab.variants]
+    return markdown_table(head, rows, left=len(lab.columns))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 from atrous.lab.data import Map, Variant
@@ -70,33 +69,7 @@ def taps(found: Map, label: str, half: float) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _inside(found: Map) -> int:
+def places_on_map(found: Map) -> int:
     """How many of `found.places` lie on the map when the middle does."""
     (rows, columns), (down, across) = found.size, (found.size[0] // 2, found.size[1] // 2)
     return sum(0 <= down + y < rows and 0 <= across + x < columns for y, x in found.places)
-
-
-def picture(variant: Variant, half: float) -> str:
-    """A setting's weights with what they come to, as HTML."""
-    found = variant.maps[0]
-    rows, columns = found.size
-    text = (
-        f"{rows} x {columns} places, {found.stride:g} px each; in the middle {_inside(found)} of {len(found.places)} "
-        "places read lie on the map"
-    )
-    tables = "".join(_rates(found, told=len(variant.maps) > 1) for found in variant.maps)
-    return (
-        f'<figure><figcaption><a href="#{variant.id}">{escape(variant.label, 200)}</a></figcaption>'
-        f"{taps(found, variant.label, half)}<p class=dim>{text}</p>{tables}</figure>\n"
-    )
-
-
-def _rates(found: Map, *, told: bool) -> str:
-    rows = "".join(
-        f"<tr><td class=n>{rate.rate}</td><td class=n>{'whole image' if math.isnan(rate.field) else f'{rate.field:.0f}'}</td>"
-        f"<td class=n>{rate.valid:.1%}</td><td class=n>{rate.all_valid:.1%}</td><td class=n>{rate.one_valid:.1%}</td></tr>"
-        for rate in found.rates
-    )
-    caption = f"<caption class=dim>images of {found.image[0]} x {found.image[1]}</caption>" if told else ""
-    head = "".join(f"<th class=n>{name}</th>" for name in ("rate", "field, px", "valid", "all 9 valid", "a 1 x 1"))
-    return f"<div class=scroll tabindex=0><table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"

@@ -1,7 +1,9 @@
-"""Pictures of labels: colouring, overlays, and files that appear whole or not at all."""
+"""Pictures of labels: colouring, overlays, PNG files and data URIs."""
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +43,10 @@ def save_image(path: Path, picture: NDArray[Any]) -> None:
     """Writes a PNG."""
     with whole_file(path) as file:
         Image.fromarray(picture).save(file, format="png")
+
+
+def picture_uri(picture: Image.Image, file_format: str, **options: Any) -> str:
+    """A data URI, `options` being those of Pillow's writer for "png" or "webp"."""
+    file = io.BytesIO()
+    picture.save(file, format=file_format, **options)
+    return f"data:image/{file_format};base64,{base64.b64encode(file.getvalue()).decode()}"

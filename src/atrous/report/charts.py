@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from atrous.report.study import Spread
 from atrous.system.text import amount, escape
 
 WIDTH, HEIGHT = 440, 280
@@ -31,6 +32,7 @@ class Chart:
         at: Where the horizontal axis has its numbers; empty: at round ones.
         height: Of the whole chart, of a width of `WIDTH`.
         rows: Whether the vertical axis stands for rows without numbers.
+        legend: Styles, s0 to s7 or rest, and names of the series.
     """
 
     title: str
@@ -43,6 +45,7 @@ class Chart:
     at: Sequence[float] = ()
     height: int = HEIGHT
     rows: bool = False
+    legend: Sequence[tuple[str, str]] = ()
     _marks: list[str] = field(default_factory=list)
 
     def line(self, x: Values, y: Values, style: str, title: str = "") -> None:
@@ -68,6 +71,18 @@ class Chart:
             f"{_title(title)}</circle>"
         )
         self._marks.append(f'<a href="#{escape(link)}" aria-label="{escape(title)}">{circle}</a>' if link else circle)
+
+    def __html__(self) -> str:
+        """For templates."""
+        return self.svg()
+
+    def spread(self, x: float, spread: Spread, style: str, label: str, link: str, *, mark: str = "") -> None:
+        """A mean with a whisker of ± one standard deviation, and a small dot for each value."""
+        if not math.isnan(spread.std):
+            self.bar(x, spread.mean - spread.std, spread.mean + spread.std, style)
+            for value in spread.values:
+                self.dot(x, value, f"{style} seed", "", radius=2)
+        self.dot(x, spread.mean, f"{style}{mark}", label, link)
 
     def svg(self) -> str:
         parts = [f'<svg viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{escape(self.title)}">']
@@ -125,7 +140,7 @@ def ticks(low: float, high: float, *, log: bool = False) -> list[float]:
     return [round(step * index, 12) for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def span(values: Sequence[float] | Values, *, log: bool = False) -> tuple[float, float]:
+def axis_limits(values: Sequence[float] | Values, *, log: bool = False) -> tuple[float, float]:
     """Ends of an axis: the values with a margin, and never of length 0."""
     low, high = float(np.min(values)), float(np.max(values))
     if log:
@@ -135,7 +150,7 @@ def span(values: Sequence[float] | Values, *, log: bool = False) -> tuple[float,
     return low - margin, high + margin
 
 
-def wide(values: Sequence[float]) -> bool:
+def needs_log(values: Sequence[float]) -> bool:
     """Whether values are better seen on a logarithmic axis."""
     return min(values) > 0 and max(values) / min(values) >= 10
 

@@ -1,4 +1,4 @@
-"""The report's charts: score over a setting, score over cost, curves over training. Each returns HTML."""
+"""The report's charts: score over a setting, score over cost, curves over training."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atrous.report.charts import COLOURS, Chart, Values, span, wide
+from atrous.report.charts import COLOURS, Chart, Values, axis_limits, needs_log
 from atrous.report.settings import order
 from atrous.report.study import Group, Study
-from atrous.report.tables import spread
 from atrous.runs.run import Series
-from atrous.system.text import amount, duration, escape
+from atrous.system.text import amount, duration
 
 _POINTS = 150  # of a curve
 _MOST_CURVES = 60  # groups whose metrics.csv are read
@@ -21,19 +20,19 @@ _CURVES = ("val/miou", "train/loss", "val/loss")
 _COSTS = (("macs", "MACs of an image"), ("parameters", "parameters"), ("train_seconds", "training, s"))
 
 
-def sweeps(study: Study) -> str:
+def sweeps(study: Study) -> list[Chart]:
     """A chart for each setting of two or more values: lines for numbers, dots for words; one series for each combination
     of the other settings."""
-    return "".join(_sweep(study, index) for index in range(len(study.columns)))
+    return [chart for index in range(len(study.columns)) if (chart := _sweep(study, index)) is not None]
 
 
-def costs(study: Study) -> str:
+def costs(study: Study) -> list[Chart]:
     """mIoU over MACs, parameters and seconds, with the Pareto front: what no other setting beats at that cost or less."""
-    return "".join(_cost(study, key, label) for key, label in _COSTS)
+    return [chart for key, label in _COSTS if (chart := _cost(study, key, label)) is not None]
 
 
-def curves(study: Study) -> tuple[str, str]:
-    """The charts, and a note on what is not in them.
+def curves(study: Study) -> tuple[list[Chart], int]:
+    """The charts, and the number of groups that are not drawn.
 
     A line is the mean over a group's seeds, its band their least and greatest.
     """
@@ -43,14 +42,12 @@ def curves(study: Study) -> tuple[str, str]:
     for metric in _CURVES:
         series = []
         for group, runs in zip(shown, histories, strict=True):
-            found = [history[metric] for history in runs if metric in history]
-            if found:
-                series.append((group, *_band(found)))
+            logged = [history[metric] for history in runs if metric in history]
+            if logged:
+                series.append((group, *_band(logged)))
         if series:
-            charts.append(figure(_curve(study, metric, series), legend(study, [entry[0] for entry in series]), metric))
-    left = len(study.groups) - len(shown)
-    note = f" The {left} settings of the lowest mIoU are not drawn." if left > 0 else ""
-    return "".join(charts), note
+            charts.append(_curve(study, metric, series))
+    return charts, len(study.groups) - len(shown)
 
 
 def style(study: Study, group: Group) -> str:
@@ -59,21 +56,9 @@ def style(study: Study, group: Group) -> str:
     return "rest" if number is None else f"s{number}"
 
 
-def legend(study: Study, groups: Sequence[Group]) -> str:
-    """Colours and their settings; a press takes a series away."""
-    return keys([(style(study, group), study.label(group)) for group in groups])
-
-
-def keys(series: Sequence[tuple[str, str]]) -> str:
-    """Buttons that take a series away, for styles and names; a number in place of the grey ones."""
-    named = [entry for entry in series if entry[0] != "rest"]
-    items = "".join(
-        f'<li><button type="button" class="key {tint}" aria-pressed="true" '
-        f'data-series="{tint}">{escape(name, 120)}</button></li>'
-        for tint, name in named
-    )
-    rest = f"<li><span class='key rest'>{len(series) - len(named)} more</span></li>" if len(series) > len(named) else ""
-    return f"<ul class=legend>{items}{rest}</ul>"
+def legend(study: Study, groups: Sequence[Group]) -> list[tuple[str, str]]:
+    """The groups' styles and settings."""
+    return [(style(study, group), study.label(group)) for group in groups]
 
 
 def pareto(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
@@ -94,77 +79,76 @@ def draw_front(chart: Chart, costs: Sequence[float], scores: Sequence[float]) ->
     return front
 
 
-def _sweep(study: Study, index: int) -> str:
+def _sweep(study: Study, index: int) -> Chart | None:
     values = list(dict.fromkeys(group.values[index] for group in study.groups))
     column = study.columns[index]
     lines: dict[tuple[str, ...], list[Group]] = {}
     for group in study.groups:
         lines.setdefault(group.values[:index] + group.values[index + 1 :], []).append(group)
     if len(values) < 2 or len(lines) == len(study.groups):  # no two groups differ in this setting alone
-        return ""
+        return None
     numbers = [_number(value) for value in values]
     numeric = not any(math.isnan(number) for number in numbers)
     if not numeric:
         values = sorted(values, key=lambda value: order((value,)))
         numbers = [float(place) for place in range(len(values))]
     place = dict(zip(values, numbers, strict=True))
-    log = numeric and wide(numbers)
+    log = numeric and needs_log(numbers)
     chart = Chart(
         title=f"mIoU over {column.name}",
-        x=span(numbers, log=log) if numeric else (-0.6, len(values) - 0.4),
-        y=span([score for group in study.groups for score in group.scores]),
+        x=axis_limits(numbers, log=log) if numeric else (-0.6, len(values) - 0.4),
+        y=axis_limits([score for group in study.groups for score in group.miou.values]),
         x_label=column.name,
         y_label="mIoU",
         log=log,
         names=() if numeric else values,
         at=_apart(numbers, log=log) if numeric else (),
     )
-    names = []
+    names: list[tuple[str, str]] = []
     for number, (others, groups) in enumerate(lines.items()):
         tint = f"s{number}" if len(lines) <= COLOURS else "rest"
         shift = 0.0 if numeric or len(lines) == 1 else 0.5 * (number / (len(lines) - 1) - 0.5)
         pairs = zip(study.columns[:index] + study.columns[index + 1 :], others, strict=True)
         names.append((tint, ", ".join(f"{other.name}={value}" for other, value in pairs)))
-        groups = sorted(groups, key=lambda group: place[group.values[index]])
+        groups.sort(key=lambda group: place[group.values[index]])
         across = np.array([place[group.values[index]] + shift for group in groups])
         if numeric:
-            chart.line(across, np.array([group.mean for group in groups]), tint, names[-1][1])
+            chart.line(across, np.array([group.miou.mean for group in groups]), tint, names[-1][1])
         for x, group in zip(across.tolist(), groups, strict=True):
-            if not math.isnan(group.std):
-                chart.bar(x, group.mean - group.std, group.mean + group.std, tint)
-                for score in group.scores:
-                    chart.dot(x, score, f"{tint} seed", "", radius=2)
-            chart.dot(x, group.mean, tint, f"{study.label(group)}: {spread(group)}, n={group.n}", group.id)
-    keys = "".join(f'<li><span class="key {tint}">{escape(name, 120)}</span></li>' for tint, name in names)
-    if len(lines) == 1:
-        keys = ""
-    elif len(lines) > COLOURS:
-        keys = f"<li>{len(lines)} combinations of the other settings; point at a dot to read its own</li>"
-    return figure(chart, f"<ul class=legend>{keys}</ul>", f"over {column.name}")
+            label = f"{study.label(group)}: {group.miou.text()}, n={group.n}"
+            chart.spread(x, group.miou, tint, label, group.id)
+    chart.legend = names if len(lines) > 1 else ()
+    return chart
 
 
-def _cost(study: Study, key: str, label: str) -> str:
+def _cost(study: Study, key: str, label: str) -> Chart | None:
     groups = [group for group in study.groups if group.cost(key) > 0]
     if len(groups) < 2:
-        return ""
-    spent, scores = [group.cost(key) for group in groups], [group.mean for group in groups]
-    log = wide(spent)
+        return None
+    spent, scores = [group.cost(key) for group in groups], [group.miou.mean for group in groups]
+    log = needs_log(spent)
     chart = Chart(
-        title=f"mIoU over {label}", x=span(spent, log=log), y=span(scores), x_label=label, y_label="mIoU", log=log
+        title=f"mIoU over {label}",
+        x=axis_limits(spent, log=log),
+        y=axis_limits(scores),
+        x_label=label,
+        y_label="mIoU",
+        log=log,
     )
     front = draw_front(chart, spent, scores)
     for index, group in enumerate(groups):
         told = duration(spent[index]) if key == "train_seconds" else f"{amount(spent[index])} {key}"
-        title = f"{study.label(group)}: {spread(group)} at {told}"
+        title = f"{study.label(group)}: {group.miou.text()} at {told}"
         chart.dot(spent[index], scores[index], f"{style(study, group)}{' best' * (index in front)}", title, group.id)
-    return figure(chart, legend(study, groups), f"over {label}")
+    chart.legend = legend(study, groups)
+    return chart
 
 
 def _curve(study: Study, metric: str, series: Sequence[tuple[Group, Values, Values, Values, Values]]) -> Chart:
     steps = [step for _, x, *_ in series for step in (x[0], x[-1])]
     ends = [value for _, _, _, low, high in series for value in (low.min(), high.max())]
     x = (min(steps), max(steps)) if max(steps) > min(steps) else (min(steps) - 1, max(steps) + 1)
-    chart = Chart(title=f"{metric} over updates", x=x, y=span(ends), x_label="updates", y_label=metric)
+    chart = Chart(title=f"{metric} over updates", x=x, y=axis_limits(ends), x_label="updates", y_label=metric)
     for group, at, mean, low, high in reversed(series):  # the baseline and the best on top
         tint = style(study, group)
         if tint != "rest" and group.n > 1:
@@ -173,6 +157,7 @@ def _curve(study: Study, metric: str, series: Sequence[tuple[Group, Values, Valu
             chart.line(at, mean, tint, study.label(group))
         else:
             chart.dot(at[0], mean[0], tint, study.label(group))
+    chart.legend = legend(study, [entry[0] for entry in series])
     return chart
 
 
@@ -192,11 +177,6 @@ def _band(runs: Sequence[Series]) -> tuple[Values, Values, Values, Values]:
     kept = many.any(0)
     full, edges = full[:, kept], edges[kept]
     return edges, np.nanmean(full, 0), np.nanmin(full, 0), np.nanmax(full, 0)
-
-
-def figure(chart: Chart, below: str, caption: str) -> str:
-    """A chart with what stands above and below it."""
-    return f"<figure><figcaption>{escape(caption)}</figcaption>{chart.svg()}{below}</figure>\n"
 
 
 def _apart(numbers: Sequence[float], *, log: bool) -> Sequence[float]:

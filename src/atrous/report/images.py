@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
+from atrous.pages.images import picture_uri
 from atrous.report.study import Group
 
 _GAP = 4  # pixels between the three parts
@@ -20,7 +19,7 @@ _MOST_PIXELS = 64_000_000  # of a PNG that is opened
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleComparison:
     """One image as several networks label it.
 
     Args:
@@ -37,7 +36,7 @@ class Sample:
     predictions: dict[str, str]
 
 
-def samples(groups: list[Group]) -> tuple[list[Sample], list[str]]:
+def samples(groups: list[Group]) -> tuple[list[SampleComparison], list[str]]:
     """The samples that most groups have, of each group's first run, and notes on what was left out.
 
     Args:
@@ -51,7 +50,7 @@ def samples(groups: list[Group]) -> tuple[list[Sample], list[str]]:
     chosen = [
         names[index * len(names) // min(_MOST_NAMES, len(names))] for index in range(min(_MOST_NAMES, len(names)))
     ]
-    found: list[Sample] = []
+    found: list[SampleComparison] = []
     broken, spent, full = 0, 0, False
     for name in chosen:
         image = truth = ""
@@ -67,13 +66,13 @@ def samples(groups: list[Group]) -> tuple[list[Sample], list[str]]:
                 continue
             if not image:
                 size = parts[0].size
-                image, truth = _uri(parts[0], labels=False), _uri(parts[1], labels=True)
-            predictions[group.id] = _uri(parts[2], labels=True)
+                image, truth = _uri(parts[0], lossless=False), _uri(parts[1], lossless=True)
+            predictions[group.id] = _uri(parts[2], lossless=True)
             total = spent + len(image) + len(truth) + sum(map(len, predictions.values()))
             full = total > _MOST_BYTES
         spent += len(image) + len(truth) + sum(map(len, predictions.values()))
         if predictions:
-            found.append(Sample(Path(name).stem, size, image, truth, predictions))
+            found.append(SampleComparison(Path(name).stem, size, image, truth, predictions))
     notes = []
     if len(groups) > len(shown) and found:
         notes.append(f"Shown are {len(shown)} of {len(groups)} settings: the baseline and those of the highest mIoU.")
@@ -109,8 +108,6 @@ def _parts(path: Path) -> list[Image.Image] | None:
     return [part if factor == 1 else part.resize(size, way) for part, way in zip(parts, ways, strict=True)]
 
 
-def _uri(picture: Image.Image, *, labels: bool) -> str:
-    """WebP; labels without loss, since their colours mean something."""
-    file = io.BytesIO()
-    picture.save(file, format="webp", lossless=labels, quality=80, method=2)
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+def _uri(picture: Image.Image, *, lossless: bool) -> str:
+    """WebP, of labels without loss, since their colours mean something."""
+    return picture_uri(picture, "webp", lossless=lossless, quality=80, method=2)

@@ -16,9 +16,34 @@ from atrous.errors import ConfigError, DataError
 from atrous.metrics.bootstrap import Difference
 from atrous.report.settings import Column, order, settings_of
 from atrous.runs.run import Run, Unread
+from atrous.system.text import score
 
 FEWEST = 3  # runs a side before a difference is called one; below, nothing tells how much a seed changes
 Compare = Callable[[Sequence[Path], Sequence[Path]], Difference]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One number over the runs that have it.
+
+    Args:
+        values: One for each of these runs.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values)) if self.values else math.nan
+
+    @property
+    def std(self) -> float:
+        """Of the sample, n - 1; NaN for one run."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
+
+    def text(self, style: str = ".3f") -> str:
+        """The mean and its spread; the mean alone where there is none."""
+        return score(self.mean, style) if math.isnan(self.std) else f"{self.mean:{style}} ± {self.std:{style}}"
 
 
 @dataclass
@@ -48,18 +73,8 @@ class Group:
         return len(self.runs)
 
     @property
-    def scores(self) -> NDArray[np.float64]:
-        """mIoU of each run, (n,)."""
-        return np.array([run.miou for run in self.runs])
-
-    @property
-    def mean(self) -> float:
-        return float(self.scores.mean())
-
-    @property
-    def std(self) -> float:
-        """Of the sample, n - 1; NaN for one run."""
-        return float(self.scores.std(ddof=1)) if self.n > 1 else math.nan
+    def miou(self) -> Spread:
+        return Spread(tuple(run.miou for run in self.runs))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -108,16 +123,19 @@ class Study:
     @functools.cached_property
     def ranked(self) -> list[Group]:
         """The baseline, then the others by falling mIoU: what is shown first where not all can be."""
-        return sorted(self.groups, key=lambda group: (group is not self.baseline, -group.mean))
+        return sorted(self.groups, key=lambda group: (group is not self.baseline, -group.miou.mean))
 
     @property
     def unfinished(self) -> list[Run]:
         return [run for run in self.runs if not run.finished]
 
-    def label(self, group: Group) -> str:
-        """Its settings in a line."""
-        pairs = zip(self.columns, group.values, strict=True)
+    def settings(self, values: Sequence[str]) -> str:
+        """A run's or a group's values in a line."""
+        pairs = zip(self.columns, values, strict=True)
         return ", ".join(f"{column.name}={value}" for column, value in pairs) or "all runs"
+
+    def label(self, group: Group) -> str:
+        return self.settings(group.values)
 
 
 def study_of(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from atrous.report.study import Group, Study
-from atrous.system.text import amount, csv_text, duration, in_full, latex, markdown, number, score
+from atrous.system.text import amount, csv_text, duration, in_full, latex, markdown, number
 
 _SCORES = ("miou", "dice", "pixel_accuracy", "class_accuracy", "fwiou")
 _COSTS = ("parameters", "macs", "train_seconds", "peak_memory_bytes")
@@ -46,16 +47,22 @@ def table_csv(study: Study) -> str:
         found = group.difference
         gap = ["", "", ""] if found is None else [in_full(found.miou), in_full(found.low), in_full(found.high)]
         costs = [in_full(group.cost(key)) for key in _COSTS]
-        rows.append([*group.values, group.n, in_full(group.mean), in_full(group.std), *gap, group.word, *costs])
+        rows.append(
+            [*group.values, group.n, in_full(group.miou.mean), in_full(group.miou.std), *gap, group.word, *costs]
+        )
     return csv_text(head, rows)
 
 
 def table_md(study: Study) -> str:
     """The table for a README."""
     head, rows = _table(study)
-    settings = len(study.columns)
-    lines = [head, ["---"] * settings + ["---:"] * (len(head) - settings), *rows]
-    cells = [[markdown(cell) if index != 1 else cell for cell in line] for index, line in enumerate(lines)]
+    return markdown_table(head, rows, left=len(study.columns))
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -> str:
+    """A Markdown table whose first `left` columns stand left, the others right."""
+    cells = [[markdown(cell) for cell in line] for line in (head, *rows)]
+    cells.insert(1, ["---"] * left + ["---:"] * (len(head) - left))
     return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
@@ -87,23 +94,13 @@ def interval(group: Group) -> str:
     return f"{found.miou:+.3f} [{found.low:+.3f}, {found.high:+.3f}]".replace("-", "−")
 
 
-def spread(group: Group) -> str:
-    """`0.512 ± 0.004`, and for one run the score alone."""
-    return plus_minus(group.mean, group.std)
-
-
-def plus_minus(mean: float, std: float, style: str = ".3f") -> str:
-    """A mean and its spread; the mean alone where there is none."""
-    return score(mean, style) if math.isnan(std) else f"{mean:{style}} ± {std:{style}}"
-
-
 def _table(study: Study) -> tuple[list[str], list[list[str]]]:
     compared = study.baseline is not None
     head = [*(column.name for column in study.columns), "n", "mIoU", *["difference", "verdict"] * compared]
     head += ["parameters", "MACs", "training"]
     rows = []
     for group in study.groups:
-        row = [*group.values, str(group.n), spread(group), *[interval(group), group.word] * compared]
+        row = [*group.values, str(group.n), group.miou.text(), *[interval(group), group.word] * compared]
         row += [amount(group.cost("parameters")), amount(group.cost("macs")), duration(group.cost("train_seconds"))]
         rows.append(row)
     return head, rows
