@@ -23,7 +23,7 @@ def start(config: dict[str, Any], folder: Path, *, runs: Path | None = None) -> 
     config, folder, earlier = chosen or choose_folder(config, folder, runs=runs, leads=is_main_process())
     note = announce(below, folder, earlier) if apart and is_main_process() else None
     if earlier is not None and earlier.finished:
-        return float(earlier.result["scores"]["miou"])
+        return earlier.score
     try:
         return launch(config, folder) if starts else run(config, folder)
     finally:

@@ -176,7 +176,7 @@ def test_what_is_missing_is_named(left_by, tmp_path, capsys):
         (tmp_path / "nowhere", f"no result.json in {tmp_path / 'nowhere'}. Give the folder of a finished training"),
         (bare, f"no confusion.npz in {bare}"),
         (damaged, f"{damaged} holds a damaged result.json or confusion.npz"),
-        (running, "has no scores; its status is running"),
+        (running, "has no scores; its status is killed"),
     ):
         with pytest.raises(SystemExit):
             compared(good, folder)

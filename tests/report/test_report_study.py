@@ -27,7 +27,7 @@ def study(folder, baseline=None, compare=lambda a, b: gap(0.1, 0.2)):
 
 def test_seeds_are_folded(grid):
     found = study(grid)
-    scores = [run.miou for run in find_runs([grid])[0]]
+    scores = [run.score for run in find_runs([grid])[0]]
     assert [group.values for group in found.groups] == [("8",), ("16",)]
     for group, own in zip(found.groups, (scores[:3], scores[3:]), strict=True):
         assert group.n == 3

@@ -46,7 +46,7 @@ def test_runs_csv_has_every_run_and_its_numbers(grid):
         "8",
         "0",
     )
-    assert float(first["miou"]) == pytest.approx(run.miou, abs=1e-9)
+    assert float(first["miou"]) == pytest.approx(run.score, abs=1e-9)
     assert float(first["iou/car"]) == pytest.approx(run.iou[1], abs=1e-9)
     assert (first["macs"], first["train_seconds"], first["dice"]) == ("2000000000", "90", "")
     assert first["command"] == "python train.py model.output_stride=8 seed=0"

@@ -17,7 +17,7 @@ def test_a_run_is_read(tmp_path):
     run = checked_run(write_run(tmp_path / "a", accuracy=0.9, seed=3, settings={"model.rates": [6, 12]}))
     content = json.loads((tmp_path / "a" / "result.json").read_text())
     assert run.finished
-    assert (run.miou, run.seed, run.commit) == (content["scores"]["miou"], 3, "0123456")
+    assert (run.score, run.seed, run.commit) == (content["scores"]["miou"], 3, "0123456")
     assert run.settings["model.rates"] == [6, 12]
     assert run.settings["model._target_"] == "atrous.models.unet.UNet"
     assert run.classes == ("road", "car", "sky")

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from atrous.metrics.main_score import MainScore
+
 REFRESH_SECONDS = 0.5
 
 
@@ -26,7 +28,7 @@ class Progress(pl.Callback):
         self._train: Any = None
         self._eval: Any = None
         self._scores = ""
-        self._best = 0.0
+        self._best = float("nan")
         self._last_refresh = 0.0
         self._started = 0.0
 
@@ -64,9 +66,10 @@ class Progress(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._end_evaluation()
-        miou = float(trainer.callback_metrics.get("val/miou", float("nan")))
-        self._best = max(self._best, miou)
-        self._scores = f"  val mIoU {miou:.3f} (best {self._best:.3f})"
+        main: MainScore = pl_module.main_score  # type: ignore[assignment]
+        score = float(trainer.callback_metrics.get(main.monitor, float("nan")))
+        self._best = main.best([self._best, score])
+        self._scores = f"  val {main.name} {score:.3f} (best {self._best:.3f})"
         if trainer.is_global_zero and not self.console.is_terminal:
             loss = float(trainer.callback_metrics.get("train/loss", float("nan")))
             minutes, seconds = divmod(int(time.monotonic() - self._started), 60)

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from atrous.config.checks import check_config
 from atrous.errors import ConfigError
+from atrous.metrics.main_score import main_score_of
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
 # The second one: an editable install.
@@ -26,6 +27,7 @@ def prepare() -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks a registry at import otherwise
     OmegaConf.register_new_resolver("len", len, replace=True)
     OmegaConf.register_new_resolver("or", lambda *values: next(filter(None, values), None), replace=True)
+    OmegaConf.register_new_resolver("main_score", lambda task, field: getattr(main_score_of(task), field), replace=True)
 
 
 def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:

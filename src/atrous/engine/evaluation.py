@@ -47,7 +47,9 @@ def evaluate(
         precision=trainer.precision,
         weights=weights,
     )
-    return Evaluation(scores.names, scores.matrices, scorer.class_info.names, about, scores.extra)
+    return Evaluation(
+        scores.names, scores.matrices, scorer.class_info.names, about, scores.extra, main_score=scorer.main_score
+    )
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:

@@ -44,7 +44,7 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
     told = [
         f"pixel accuracy {_number(scores['pixel_accuracy'])}   frequency-weighted IoU {_number(scores['fwiou'])}   "
         f"mean over images of their mIoU {_number(image_miou)}   mIoU of always predicting "
-        f"{evaluation.classes[int(truth.argmax())]!r} {_number(evaluation.constant_miou)}"
+        f"{evaluation.classes[int(truth.argmax())]!r} {_number(evaluation.constant_score)}"
     ]
     for line in (*told, *_extra_lines(extra)):
         console.print(line, soft_wrap=True, markup=False)

@@ -74,7 +74,7 @@ class Group:
 
     @property
     def miou(self) -> Spread:
-        return Spread(tuple(run.miou for run in self.runs))
+        return Spread(tuple(run.score for run in self.runs))
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from atrous.config.command_line import command_line
 from atrous.config.fingerprint import VERSION, fingerprint
+from atrous.metrics.main_score import main_score_of
 from atrous.system.devices import cores, processor_name
 from atrous.system.files import to_json, write_text
 from atrous.system.locks import hold
@@ -46,6 +47,7 @@ class RunRecord:
             "command": command_line(),
             "fingerprint": fingerprint(config),
             "fingerprint_version": VERSION,
+            "main_score": main_score_of(str(config.get("task", {}).get("_target_"))).key,
             "started": earlier.get("started", now()),
             "provenance": provenance(config),
         }

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from atrous.config.fingerprint import VERSION, fingerprint
 from atrous.config.upgrade import upgraded
+from atrous.metrics.main_score import BY_KEY, MEAN_IOU, MainScore
 from atrous.system.locks import is_held
 from atrous.system.text import number, one_line, short
 
@@ -95,8 +96,19 @@ class Run:
             return ""
 
     @property
-    def miou(self) -> float:
-        return number(self.part("scores").get("miou"))
+    def main_score(self) -> MainScore:
+        """That of its task; runs of before it was stored have the mean IoU."""
+        return BY_KEY.get(str(self.result.get("main_score")), MEAN_IOU)
+
+    @property
+    def score(self) -> float:
+        """The main score of its best checkpoint on `eval_split`; NaN before it has finished."""
+        return number(self.part("scores").get(self.main_score.key))
+
+    @property
+    def objective(self) -> float:
+        """What a sweeper is told: the score, or that which a pruned run had come to on val."""
+        return number(self.result.get(f"val_{self.main_score.key}")) if self.status == Status.PRUNED else self.score
 
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:
@@ -122,7 +134,7 @@ class Run:
     def error(self) -> str:
         """Why it did not finish, where it says so: the message, the signal that stopped it, or that its search gave it up."""
         if self.status == Status.PRUNED:
-            return f"given up by its search at a val/miou of {number(self.result.get('val_miou')):.4f}"
+            return f"given up by its search at a {self.main_score.monitor} of {self.objective:.4f}"
         told = self.result.get("error") or self.result.get("signal") or ""
         return one_line(told or ("no process is writing it any more" if self.status == Status.KILLED else ""))
 
@@ -177,13 +189,28 @@ class Unread:
     reason: str
 
 
+def read_result(folder: Path) -> dict[str, Any]:
+    """result.json.
+
+    Raises:
+        OSError, ValueError: If it is missing, damaged, or holds something else.
+    """
+    try:
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(result, dict):
+        raise ValueError(f"{RESULT} is no mapping")
+    return result
+
+
 def load_run(folder: Path) -> Run | None:
     """The run of a folder; None where its result.json is missing, is not ours, or was written by no training."""
     try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # not ours, or gone meanwhile
+        result = read_result(folder)
+    except (OSError, ValueError):  # not ours, or gone meanwhile
         return None
-    return Run(folder, result) if isinstance(result, dict) and "fingerprint" in result else None
+    return Run(folder, result) if "fingerprint" in result else None
 
 
 def find_runs(roots: Iterable[Path]) -> tuple[list[Run], list[Unread]]:
@@ -211,17 +238,15 @@ def checked_run(folder: Path) -> Run | Unread:
     """A run whose files hold what a report needs, or why they don't."""
     name = RESULT
     try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        if not isinstance(result, dict):
-            return Unread(folder, f"{RESULT} is no mapping")
-        name, run = CONFIG, Run(folder, result)
+        run = Run(folder, read_result(folder))
+        name = CONFIG
         run.settings  # noqa: B018 - read here, where what stands in the way is told
     except FileNotFoundError as error:
         return Unread(folder, f"no {Path(error.filename).name}")
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         return Unread(folder, f"{name} can't be read: {one_line(error, 300)}")
-    if run.finished and np.isnan(run.miou):
-        return Unread(folder, f"{RESULT} says finished and holds no scores.miou")
+    if run.finished and np.isnan(run.score):
+        return Unread(folder, f"{RESULT} says finished and holds no scores.{run.main_score.key}")
     if run.finished and not len(run.classes) == len(run.iou) > 0:
         return Unread(folder, f"{RESULT} says finished and its per_class holds no IoU for each name")
     return run

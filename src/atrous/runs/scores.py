@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,9 @@ from numpy.typing import NDArray
 
 from atrous.errors import DataError
 from atrous.metrics.bootstrap import Resampled, resampled
-from atrous.metrics.scores import Scores, iou, mean, per_class, pixel_accuracy, summary
+from atrous.metrics.main_score import MEAN_IOU, MainScore
+from atrous.metrics.scores import Scores, mean, per_class, pixel_accuracy, summary
+from atrous.runs.run import MATRICES, RESULT, Run, read_result
 from atrous.system.files import write_arrays, write_text
 from atrous.system.text import csv_text
 
@@ -32,6 +33,7 @@ class Evaluation:
         extra: The scores beside the confusion matrix; None: they were not asked for, or it was read from a folder.
         source: The folder that it was read from.
         seed: That the network was trained with, where it is known.
+        main_score: That of the task.
     """
 
     names: list[str]
@@ -41,6 +43,7 @@ class Evaluation:
     extra: ExtraScores | None = None
     source: Path | None = None
     seed: Any = None
+    main_score: MainScore = MEAN_IOU
     _resampled: dict[tuple[int, int], Resampled] = field(default_factory=dict, repr=False)
 
     @property
@@ -57,17 +60,20 @@ class Evaluation:
         return per_class(self.confusion)
 
     @property
-    def constant_miou(self) -> float:
-        """The mIoU of labelling every pixel with the class that is commonest in the truth."""
+    def constant_score(self) -> float:
+        """The main score of labelling every pixel with the class that is commonest in the truth."""
         truth = self.confusion.sum(1)
         constant = np.zeros_like(self.confusion)
         constant[:, truth.argmax()] = truth
-        return summary(constant)["miou"]
+        return float(self.main_score.of(constant))
 
     @property
     def image_scores(self) -> dict[str, Scores]:
         """Scores of each image by itself, (N,) each: means over the classes that it has, NaN where it has none."""
-        scores = {"miou": mean(iou(self.matrices)), "pixel_accuracy": pixel_accuracy(self.matrices)}
+        scores = {
+            self.main_score.key: self.main_score.of(self.matrices),
+            "pixel_accuracy": pixel_accuracy(self.matrices),
+        }
         if self.extra is not None:
             scores["boundary_f1"] = self.extra.image_f1(self.names)
         return scores
@@ -83,7 +89,7 @@ class Evaluation:
             "per_class": {"names": self.classes, **self.class_scores},
             "per_image": {name: float(mean(values)) for name, values in self.image_scores.items()},
             **self.extra_scores,
-            "constant_prediction_miou": self.constant_miou,
+            f"constant_prediction_{self.main_score.key}": self.constant_score,
             "images": len(self.names),
             "protocol": self.protocol,
         }
@@ -101,36 +107,40 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises:
         DataError: If a file is missing or holds something else.
     """
-    folder = path.parent if path.name == "result.json" else path
-    files = (folder / "result.json", folder / "confusion.npz")
-    for file in files:
-        if not file.is_file():
+    folder = path.parent if path.name == RESULT else path
+    for name in (RESULT, MATRICES):
+        if not (folder / name).is_file():
             raise DataError(
-                f"no {file.name} in {folder}. Give the folder of a finished training, or what `evaluate` writes with out=FOLDER."
+                f"no {name} in {folder}. Give the folder of a finished training, or what `evaluate` writes with out=FOLDER."
             )
     try:
-        result = json.loads(files[0].read_text(encoding="utf-8"))
-        with np.load(files[1]) as arrays:
+        run = Run(folder, read_result(folder))
+        with np.load(folder / MATRICES) as arrays:
             names, matrices, classes = (arrays[key] for key in ("names", "matrices", "classes"))
     except (ValueError, KeyError, OSError) as error:
-        raise DataError(f"{folder} holds a damaged result.json or confusion.npz ({error}). Score it again.") from error
-    if "protocol" not in result:
-        raise DataError(f"{files[0]} has no scores; its status is {result.get('status')}. Give a finished run.")
+        raise DataError(f"{folder} holds a damaged {RESULT} or {MATRICES} ({error}). Score it again.") from error
+    if "protocol" not in run.result:
+        raise DataError(f"{folder / RESULT} has no scores; its status is {run.status}. Give a finished run.")
     order = np.argsort(names)
-    seed = (result.get("provenance") or {}).get("seed")
     return Evaluation(
-        names[order].tolist(), matrices[order], tuple(classes.tolist()), result["protocol"], source=folder, seed=seed
+        names[order].tolist(),
+        matrices[order],
+        tuple(classes.tolist()),
+        run.part("protocol"),
+        source=folder,
+        seed=run.part("provenance").get("seed"),
+        main_score=run.main_score,
     )
 
 
 def write_matrices(folder: Path, evaluation: Evaluation) -> None:
     """Writes confusion.npz and per_image.csv.
 
-    confusion.npz: `names` (N,), `matrices` int32 (N, C, C) with rows as truth, `classes` (C,). per_image.csv: the worst mIoU
-    first.
+    confusion.npz: `names` (N,), `matrices` int32 (N, C, C) with rows as truth, `classes` (C,). per_image.csv: the worst
+    main score first.
     """
     write_arrays(
-        folder / "confusion.npz",
+        folder / MATRICES,
         names=np.array(evaluation.names),
         matrices=evaluation.matrices,
         classes=np.array(evaluation.classes),

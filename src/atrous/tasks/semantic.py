@@ -22,6 +22,7 @@ from atrous.inference.labels import most_likely, strip_labels
 from atrous.inference.mode import Mode
 from atrous.inference.whole import Whole
 from atrous.metrics.confusion import ConfusionMatrix
+from atrous.metrics.main_score import MEAN_IOU
 from atrous.metrics.scores import per_class, summary
 from atrous.types import Batch, ClassInfo, SegOutput
 
@@ -36,6 +37,8 @@ class SemanticScorer(pl.LightningModule):
         inference: How images that are scored or predicted go through the model; None: whole. Validation during a training
             is always whole.
     """
+
+    main_score = MEAN_IOU  # also in metrics/main_score, which those ask who import no torch
 
     def __init__(
         self, *, model: nn.Module, class_info: ClassInfo, channels_last: bool = True, inference: Mode | None = None

@@ -1,0 +1,52 @@
+"""The score that a task's runs are chosen, compared and searched by. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from numpy.typing import ArrayLike
+
+from atrous.metrics.scores import Scores, iou, mean
+
+
+@dataclass(frozen=True)
+class MainScore:
+    """What it is called and which end is the better one.
+
+    Args:
+        key: In `scores` of result.json, and behind `val/` in metrics.csv.
+        name: For people.
+        mode: Whether more is better: max or min.
+        of: Of confusion matrices (..., C, C), such as one for each image, (...).
+    """
+
+    key: str
+    name: str
+    mode: str
+    of: Callable[[ArrayLike], Scores]
+
+    @property
+    def monitor(self) -> str:
+        """What a validation logs it as."""
+        return f"val/{self.key}"
+
+    @property
+    def direction(self) -> str:
+        """In Optuna's words."""
+        return f"{self.mode}imize"
+
+    def best(self, values: Iterable[float]) -> float:
+        """The best of several; NaN of none. A NaN counts as none."""
+        known = [value for value in values if value == value]
+        return (max if self.mode == "max" else min)(known, default=float("nan"))
+
+
+MEAN_IOU = MainScore("miou", "mIoU", "max", lambda confusion: mean(iou(confusion)))
+BY_KEY = {score.key: score for score in (MEAN_IOU,)}
+_BY_TASK = {"atrous.tasks.semantic.SemanticTask": MEAN_IOU}
+
+
+def main_score_of(task: str) -> MainScore:
+    """That of a task's import path; a task that is not ours has the mean IoU."""
+    return _BY_TASK.get(task, MEAN_IOU)
