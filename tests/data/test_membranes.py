@@ -165,7 +165,7 @@ def cut(root):
             ["train-labels.tif, slice 26: label values 128; expected 0 (membrane) and 255 (cell) alone"],
         ),
         (with_a_small_label, ["train-labels.tif, slice 26, is 23 x 32, its image 24 x 32 pixels (height x width)"]),
-        (of_16_bits, ["train-volume.tif, slice 24: Pillow's mode I;16; expected 8 bits of grey"]),
+        (of_16_bits, ["train-volume.tif, slice 0: Pillow's mode I;16; expected 8 bits of grey"]),
         (lambda root: (root / "train-volume.tif").write_text("404"), ["train-volume.tif is no complete TIFF stack"]),
         (cut, ["train-volume.tif is no complete TIFF stack", "Copy it again"]),
     ],

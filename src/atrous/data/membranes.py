@@ -15,36 +15,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageSequence
 
-from atrous.data.io.files import list_images
+from atrous.data.io.files import BROKEN, list_images
 from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import FilePairs, check_folders, check_split
 from atrous.errors import ConfigError, DataError
 from atrous.types import ClassInfo, RawSample
 
-T = TypeVar("T")
 SPLITS = ("train", "val", "test")
 CLASS_INFO = ClassInfo(names=("membrane", "cell"), palette=((0, 0, 0), (255, 255, 255)), things=(1,), ids=(0, 255))
 VALUE_MAP = {0: 0, 255: 1}
-_BROKEN = (  # what Pillow raises over damaged TIFF files
-    OSError,
-    EOFError,
-    ArithmeticError,
-    LookupError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 _REMEDY = (
     "Get the stacks from https://imagej.net/events/isbi-2012-segmentation-challenge, or set the folder with "
@@ -75,7 +60,7 @@ class Membranes:
         stack, labels = root / f"{source}-volume.tif", None if split == "test" else root / "train-labels.tif"
         self._slices: _Stack | FilePairs
         if stack.is_file():
-            self._slices = _Stack(stack, labels, _of_split(range(_count_pages(stack, labels)), split, val_slices))
+            self._slices = _Stack(stack, labels, split, val_slices)
         else:
             self._slices = _files(root, source, split, val_slices)
         self.class_info = CLASS_INFO
@@ -85,7 +70,7 @@ class Membranes:
         return len(self._slices)
 
     def __getitem__(self, index: int) -> RawSample:
-        """Reads sample `index`; of a stack, its page alone is decoded.
+        """Reads sample `index`.
 
         Raises:
             DataError: If a slice is damaged, the sizes differ, or the labels hold a value other than 0 and 255.
@@ -98,42 +83,52 @@ class Membranes:
 
 
 class _Stack:
-    """Pages of a TIFF stack, each decoded when it is asked for."""
+    """The slices of one split, out of TIFF stacks that are read at once."""
 
-    def __init__(self, images: Path, labels: Path | None, pages: range) -> None:
+    def __init__(self, images: Path, labels: Path | None, split: str, val_slices: int) -> None:
         self.labelled = labels is not None
-        self._images, self._labels, self._pages = images, labels, pages
+        self._files = [path for path in (images, labels) if path is not None]
+        if labels is not None and not labels.is_file():
+            raise DataError(f"no labels {labels} beside {images.name}. {_REMEDY}")
+        stacks = [_read_stack(path) for path in self._files]
+        self._images, self._labels = stacks[0], stacks[-1]
+        count, label_count = map(len, (self._images, self._labels))
+        if labels is not None and count != label_count:
+            raise DataError(
+                f"{images} has {count} slices, but {labels.name} {label_count}; one is incomplete. {_REMEDY}"
+            )
+        self._pages = _of_split(range(count), split, val_slices)
 
     def __len__(self) -> int:
         return len(self._pages)
 
     def __getitem__(self, index: int) -> RawSample:
-        page = self._pages[index]
-        image = np.repeat(_read_page(self._images, page)[..., None], 3, axis=2)  # (H, W) -> (H, W, 3)
-        name = f"{self._images.stem.removesuffix('-volume')}/{page}"
-        if self._labels is None:
+        page, path = self._pages[index], self._files[-1]
+        image = np.repeat(self._images[page][..., None], 3, axis=2)  # (H, W) -> (H, W, 3)
+        name = f"{self._files[0].stem.removesuffix('-volume')}/{page}"
+        if not self.labelled:
             return RawSample(image, np.full(image.shape[:2], CLASS_INFO.ignore_index, np.uint8), name)
-        stored = _read_page(self._labels, page)
+        stored = self._labels[page]
         if stored.shape != image.shape[:2]:
             raise DataError(
-                f"{self._labels}, slice {page}, is {stored.shape[0]} x {stored.shape[1]}, its image "
+                f"{path}, slice {page}, is {stored.shape[0]} x {stored.shape[1]}, its image "
                 f"{image.shape[0]} x {image.shape[1]} pixels (height x width); they must be equal. {_REMEDY}",
                 kind="size",
-                path=self._labels,
+                path=path,
             )
         wrong = np.setdiff1d(stored, list(VALUE_MAP))
         if len(wrong):
             raise DataError(
-                f"{self._labels}, slice {page}: label values {', '.join(map(str, wrong[:5]))}; expected 0 (membrane) and "
+                f"{path}, slice {page}: label values {', '.join(map(str, wrong[:5]))}; expected 0 (membrane) and "
                 f"255 (cell) alone. Copy the stack again.",
                 kind="values",
-                path=self._labels,
+                path=path,
             )
         return RawSample(image, (stored == 255).astype(np.uint8), name)
 
     def cache_key(self) -> str:
         digest = hashlib.sha256(repr((CLASS_INFO, VALUE_MAP, self._pages)).encode())
-        for path in filter(None, (self._images, self._labels)):
+        for path in self._files:
             status = os.stat(path)
             digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
         return digest.hexdigest()[:20]
@@ -169,44 +164,17 @@ def _of_split(slices: range, split: str, val_slices: int) -> range:
     return slices[:-val_slices] if split == "train" else slices[-val_slices:]
 
 
-def _count_pages(images: Path, labels: Path | None) -> int:
-    """The number of slices of a stack, which its labels must have too."""
-    if labels is None:
-        return _read(images, _pages)
-    if not labels.is_file():
-        raise DataError(f"no labels {labels} beside {images.name}. {_REMEDY}")
-    count, label_count = _read(images, _pages), _read(labels, _pages)
-    if count != label_count:
-        raise DataError(f"{images} has {count} slices, but {labels.name} {label_count}; one is incomplete. {_REMEDY}")
-    return count
-
-
-def _pages(stack: Image.Image) -> int:
-    return int(getattr(stack, "n_frames", 1))
-
-
-def _read_page(path: Path, page: int) -> NDArray[np.uint8]:
-    """Page `page` of a stack as (H, W)."""
-
-    def decode(stack: Image.Image) -> NDArray[np.uint8]:
-        stack.seek(page)
-        stack.load()
-        if stack.mode != "L":
-            message = f"{path}, slice {page}: Pillow's mode {stack.mode}; expected 8 bits of grey. {_REMEDY}"
-            raise DataError(message, kind="mode", path=path)
-        return np.array(stack)
-
-    return _read(path, decode)
-
-
-def _read(path: Path, use: Callable[[Image.Image], T]) -> T:
-    """What `use` makes of an opened stack.
-
-    The file is opened anew each time: threads and worker processes can't share its position.
-    """
+def _read_stack(path: Path) -> list[NDArray[np.uint8]]:
+    """The pages of a TIFF, each (H, W)."""
+    pages = []
     try:
         with Image.open(path) as stack:
-            return use(stack)
-    except _BROKEN as error:
+            for number, page in enumerate(ImageSequence.Iterator(stack)):
+                if page.mode != "L":
+                    message = f"{path}, slice {number}: Pillow's mode {page.mode}; expected 8 bits of grey. {_REMEDY}"
+                    raise DataError(message, kind="mode", path=path)
+                pages.append(np.array(page))
+    except (*BROKEN, Image.DecompressionBombError) as error:
         message = f"{path} is no complete TIFF stack: {error}. Copy it again."
         raise DataError(message, kind="damaged", path=path) from error
+    return pages

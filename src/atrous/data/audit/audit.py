@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -61,17 +61,7 @@ class Report:
         figures = self.reference
         return {
             "classes": list(self.class_info.names),
-            "findings": [
-                {
-                    "severity": finding.severity,
-                    "kind": finding.kind,
-                    "splits": list(finding.splits),
-                    "text": finding.text,
-                    "count": finding.count,
-                    "examples": list(finding.examples),
-                }
-                for finding in self.findings
-            ],
+            "findings": [asdict(finding) for finding in self.findings],
             "splits": {name: split.as_json(self.class_info) for name, split in self.splits.items()},
             "class_weights": figures.class_weights(),
             "settings": self.settings(),
@@ -81,7 +71,7 @@ class Report:
 def audit(datasets: Mapping[str, SegmentationDataset], *, accept: Collection[str] = ()) -> Report:
     """Reads every sample once, in parallel, and reports what is wrong.
 
-    Memory grows by a name and 35 bytes per image.
+    Memory grows by a name and 30 bytes per image.
 
     Args:
         datasets: The split's name -> the split. All have the same classes.
@@ -140,26 +130,26 @@ def _mask_findings(split: str, figures: SplitFigures, info: ClassInfo) -> list[F
         found.append(Finding("never", "warning", (split,), text, len(absent), examples(absent)))
 
     hopeless = nothing_but_one_class(
-        info, figures.images_with > 0, ignored=bool(figures.ignores.any()), masks=figures.read
+        info, figures.images_with > 0, ignored=bool(figures.images["ignores"].any()), masks=figures.read
     )
     if hopeless is not None:
         found.append(Finding("ignored", "error", (split,), hopeless, figures.read, examples(figures.names)))
         return found
-    empty = figures.only == NONE
-    single = (figures.only > SEVERAL) & (info.num_classes > 1)
+    only, ignores = figures.images["only"], figures.images["ignores"]
+    single = (only > SEVERAL) & (info.num_classes > 1)
     for kind, which, what in (
-        ("ignored", empty, "hold ignored pixels only"),
+        ("ignored", only == NONE, "hold ignored pixels only"),
         (
             "ignored",
-            single & figures.ignores,
+            single & ignores,
             "hold one class and ignored pixels; if they are 0/255 masks, set value_map={0: 0, 255: 1}",
         ),
-        ("one_class", single & ~figures.ignores, "hold one class alone"),
+        ("one_class", single & ~ignores, "hold one class alone"),
     ):
         at = np.flatnonzero(which)
         if len(at):
             text = f"{len(at)} of {figures.read} masks {what}"
-            classes = [info.names[label] for label in np.unique(figures.only[at]) if label >= 0]
+            classes = [info.names[label] for label in np.unique(only[at]) if label >= 0]
             text += f" ({', '.join(classes[:3])}{', ...' * (len(classes) > 3)})" if classes else ""
             names = (figures.names[index] for index in at)
             found.append(Finding(kind, "warning", (split,), printable(text), len(at), examples(names)))
@@ -167,8 +157,8 @@ def _mask_findings(split: str, figures: SplitFigures, info: ClassInfo) -> list[F
 
 
 def _repeats(split: str, figures: SplitFigures) -> list[Finding]:
-    at = np.flatnonzero(~figures.plain)
-    groups = [at[group] for group in duplicates.repeats(figures.contents[at])]
+    at = np.flatnonzero(~figures.images["plain"])
+    groups = [at[group] for group in duplicates.repeats(figures.images["content"][at])]
     if not groups:
         return []
     count = sum(len(group) - 1 for group in groups)
@@ -179,9 +169,9 @@ def _repeats(split: str, figures: SplitFigures) -> list[Finding]:
 
 def _in_two_splits(first: str, second: str, splits: Mapping[str, SplitFigures]) -> list[Finding]:
     ours, theirs = splits[first], splits[second]
-    here, there = (np.flatnonzero(~figures.plain) for figures in (ours, theirs))
+    here, there = (np.flatnonzero(~figures.images["plain"]) for figures in (ours, theirs))
     found: list[Finding] = []
-    at, of = duplicates.shared(ours.contents[here], theirs.contents[there])
+    at, of = duplicates.shared(ours.images["content"][here], theirs.images["content"][there])
     if len(at):
         names = (
             f"{second}/{theirs.names[there[i]]} = {first}/{ours.names[here[j]]}" for i, j in zip(at, of, strict=True)
@@ -189,7 +179,7 @@ def _in_two_splits(first: str, second: str, splits: Mapping[str, SplitFigures]) 
         text = f"{len(at)} of {theirs.read} images of {second} are in {first} as well, pixel for pixel; take them out of one"
         found.append(Finding("duplicates", "error", (first, second), text, len(at), examples(names)))
     there = np.delete(there, at)
-    at, of, distance = duplicates.similar(ours.looks[here], theirs.looks[there])
+    at, of, distance = duplicates.similar(ours.images["look"][here], theirs.images["look"][there])
     if len(at):
         names = (
             f"{second}/{theirs.names[there[i]]} ~ {first}/{ours.names[here[j]]} ({d} bits)"

@@ -13,6 +13,16 @@ from atrous.metrics.class_weights import enet, median_frequency
 from atrous.types import ClassInfo, RawSample
 
 SEVERAL, NONE = -1, -2  # in place of a mask's only class
+_IMAGE = np.dtype(
+    [
+        ("size", np.int32, 2),  # height, width
+        ("content", np.uint64),  # equal where the pixels are
+        ("look", np.uint64),  # difference hash
+        ("plain", np.bool_),  # of one colour
+        ("only", np.int32),  # the only class in the mask, SEVERAL or NONE
+        ("ignores", np.bool_),  # whether the mask has ignored pixels
+    ]
+)
 
 
 class SampleFacts(NamedTuple):
@@ -78,12 +88,7 @@ class SplitFigures:
         self.ignored = 0  # pixels
         self.images_with = np.zeros(count, np.int64)  # images in which the class occurs
         self._around = np.zeros(count, np.int64)  # labelled pixels of those images
-        self._sizes = np.zeros((length, 2), np.int32)
-        self._contents = np.zeros(length, np.uint64)
-        self._looks = np.zeros(length, np.uint64)
-        self._plain = np.zeros(length, bool)
-        self._only = np.zeros(length, np.int32)
-        self._ignores = np.zeros(length, bool)
+        self._images = np.zeros(length, _IMAGE)
         self._total = 0
         self._sum = np.zeros(3)
         self._squares = np.zeros(3)
@@ -94,10 +99,8 @@ class SplitFigures:
         classes, ignored = sample.pixels[:-1], int(sample.pixels[-1])
         there = np.flatnonzero(classes)
         self.names.append(sample.name)
-        self._sizes[at] = sample.size
-        self._contents[at], self._looks[at], self._plain[at] = sample.content, sample.look, sample.plain
-        self._only[at] = there[0] if len(there) == 1 else SEVERAL if len(there) else NONE
-        self._ignores[at] = ignored > 0
+        only = there[0] if len(there) == 1 else SEVERAL if len(there) else NONE
+        self._images[at] = (sample.size, sample.content, sample.look, sample.plain, only, ignored > 0)
         self._total += total
         self._sum += total * sample.mean
         self._squares += total * sample.square
@@ -113,34 +116,15 @@ class SplitFigures:
         return len(self.names)
 
     @property
+    def images(self) -> NDArray[Any]:
+        """(N,) records of the images that could be read, see `_IMAGE`."""
+        return self._images[: self.read]
+
+    @property
     def sizes(self) -> NDArray[np.int32]:
-        """(N, 2), the height and width of each image that could be read; so the next ones."""
-        return self._sizes[: self.read]
-
-    @property
-    def contents(self) -> NDArray[np.uint64]:
-        """(N,), equal where the pixels are."""
-        return self._contents[: self.read]
-
-    @property
-    def looks(self) -> NDArray[np.uint64]:
-        """(N,) difference hashes."""
-        return self._looks[: self.read]
-
-    @property
-    def plain(self) -> NDArray[np.bool_]:
-        """(N,), whether an image is of one colour."""
-        return self._plain[: self.read]
-
-    @property
-    def only(self) -> NDArray[np.int32]:
-        """(N,), the only class in a mask, SEVERAL or NONE."""
-        return self._only[: self.read]
-
-    @property
-    def ignores(self) -> NDArray[np.bool_]:
-        """(N,), whether a mask has ignored pixels."""
-        return self._ignores[: self.read]
+        """(N, 2), the height and width of each image that could be read."""
+        sizes: NDArray[np.int32] = self.images["size"]
+        return sizes
 
     @property
     def mean(self) -> NDArray[np.float64]:
