@@ -187,7 +187,7 @@ TARGETS = [
     "scipy.io.loadmat",
     "PIL.Image.open",
     "matplotlib.pyplot.savefig",
-    "atrous.data.io.files.os.system",
+    "atrous.data.io.listing.os.system",
     "atrous.data.cache.shutil.rmtree",
     "atrous.system.pool.in_processes",
     "atrous.system.pool.in_threads",

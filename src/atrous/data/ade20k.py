@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from atrous.data.io.files import list_images
+from atrous.data.io.listing import list_images
 from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import FilePairs, check_folders, check_split
 from atrous.types import ClassInfo

@@ -13,7 +13,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from atrous.data import camvid
-from atrous.data.io.files import Color, list_images
+from atrous.data.io.files import Color
+from atrous.data.io.listing import list_images
 from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import FilePairs, check_folders, check_split
 from atrous.errors import ConfigError

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from atrous.data.io.files import list_images
+from atrous.data.io.listing import list_images
 from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import FilePairs, check_folders, check_split, read_list
 from atrous.data.voc import voc_colors

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from atrous.data.io.files import Color, first_few, list_images
+from atrous.data.io.files import Color, first_few
+from atrous.data.io.listing import list_images
 from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import FilePairs
 from atrous.data.voc import voc_colors

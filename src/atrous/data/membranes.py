@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from atrous.data.io.files import BROKEN, list_images
+from atrous.data.io.files import BROKEN
+from atrous.data.io.listing import list_images
 from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import FilePairs, check_folders, check_split
 from atrous.errors import ConfigError, DataError

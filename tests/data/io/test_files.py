@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from atrous.data.io import png
-from atrous.data.io.files import list_images, read_image, read_mask
+from atrous.data.io.files import read_image, read_mask
+from atrous.data.io.listing import list_images
 from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import read_pair
 from atrous.errors import ConfigError, DataError

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -115,28 +114,6 @@ def read_mask(path: Path, *, by_color: bool = False) -> NDArray[Any]:
         kind="mode",
         path=path,
     )
-
-
-def list_images(folder: str | Path, *, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
-    """The image files in `folder` and the folders below it, relative to it, sorted; hidden ones are left out."""
-    found: list[str] = []
-    open_folders = [""]
-    seen = set()  # a link to a folder above would lead round and round
-    while open_folders:
-        below = open_folders.pop()
-        place = os.path.realpath(os.path.join(folder, below))
-        if place in seen:
-            continue
-        seen.add(place)
-        with os.scandir(os.path.join(folder, below)) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry)):
-                    open_folders.append(f"{below}{entry.name}/")
-                elif os.path.splitext(entry.name)[1].lower() in suffixes:
-                    found.append(below + entry.name)
-    return sorted(found)
 
 
 def first_few(items: Sequence[object]) -> str:
