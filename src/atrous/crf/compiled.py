@@ -1,79 +1,164 @@
-"""The loops of the lattice and of the mean field, compiled by numba for one CPU thread each; `fast` calls them.
+"""Mean-field inference on a CPU: what `mean_field` computes, by loops that numba compiles. Imports numba.
 
-Scores lie as (P, blocks, 8): the classes of a pixel side by side, filled up to whole blocks of 8, since 8 float32 are a
-vector that a processor works on at once (`vectors`).
+The lattices of all kernels share one array of vertices, so that a pixel's update is one pass over its corners. Each thread
+takes an equal share of the pixels and sums into its own copy of the vertices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
+import torch
 from numba import njit  # type: ignore[import-untyped, unused-ignore]
 from numpy.typing import NDArray
+from torch import Tensor
 
-from atrous.crf.vectors import LANES, add, exp_below, larger, largest, load, store, times, total
+from atrous.crf.lattice import geometry
+from atrous.crf.mean_field import Kernel
 
-F = np.float32
-Function = TypeVar("Function", bound=Callable[..., Any])
+F, I = np.float32, np.int32  # noqa: E741
+Floats = NDArray[np.float32]
+Indices = NDArray[np.uint32]  # unsigned: numba then need not look for indices that count from the end
 _HASH = np.int64(-7046029254386353131)  # 2^64 / golden ratio, Knuth, The Art of Computer Programming 3, section 6.4
-_FIRST_BITS = 15
+_FIRST_VERTICES = 1 << 14
+_TILE = 64  # pixels whose scores stay in the processor's cache from slice to splat
+_LEAST = 8192  # pixels that are worth a thread
+_COPIES = 4  # the threads' copies of the vertices may take this many times the marginals' memory
 
 
-def _compiled(function: Function) -> Function:
+def mean_field(
+    log_probabilities: Tensor, kernels: Sequence[Kernel], iterations: int, *, every: bool = True
+) -> Iterator[Tensor]:
+    """As `mean_field.mean_field`, of one image on the CPU.
+
+    Args:
+        log_probabilities: float32 (C, P).
+        kernels: Their features are (P, d).
+        iterations: How many updates.
+        every: Yield the marginals after each of them, not the last alone.
+
+    Yields:
+        float32 (C, P).
+    """
+    classes, points = log_probabilities.shape
+    width = classes if classes < 4 else -(-classes // 8) * 8  # LLVM's vectors hold 8; what is left over is slow
+    unary = torch.full((points, width), -torch.inf)
+    unary[:, :classes] = log_probabilities.T
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        lattices = _Lattices(kernels, points, pool)
+        marginals = torch.empty(points, width)
+        parts = max(1, min(torch.get_num_threads(), points // _LEAST, _COPIES * points // max(1, lattices.rows)))
+        sums = torch.empty(parts, lattices.rows, width).numpy()
+        messages = torch.zeros(lattices.rows, width).numpy()
+        borders = [points * part // parts for part in range(parts + 1)]
+        for iteration in range(iterations + 1):
+            receive, keep, send = iteration > 0, every or iteration == iterations, iteration < iterations
+            step = unary.numpy(), messages, lattices.vertices, lattices.weights, marginals.numpy(), receive, keep, send
+            list(pool.map(lambda part, ends, step=step: update(*step, part, *ends), sums, itertools.pairwise(borders)))
+            if keep:
+                yield marginals[:, :classes].T.contiguous()
+            if send:
+                for part in sums[1:]:
+                    sums[0] += part
+                lattices.blur(sums[0], messages, classes)
+
+
+class _Lattices:
+    """The lattices of all kernels: each pixel's corners side by side, the vertices one below the other."""
+
+    def __init__(self, kernels: Sequence[Kernel], points: int, pool: ThreadPoolExecutor) -> None:
+        self.pool = pool
+        ends = list(itertools.accumulate((kernel.features.shape[1] + 1 for kernel in kernels), initial=0))
+        self.vertices = np.empty((points, ends[-1]), np.uint32)
+        self.weights = np.empty((points, ends[-1]), np.float32)
+        columns = [slice(*pair) for pair in itertools.pairwise(ends)]
+        self.neighbours = list(pool.map(self._build, kernels, columns))
+        self.couplings = [kernel.coupling for kernel in kernels]
+        self.rows, self.parts = 0, []
+        for neighbours, part in zip(self.neighbours, columns, strict=True):
+            self.vertices[:, part] += self.rows
+            self.parts.append(slice(self.rows, self.rows + neighbours.shape[1] + 1))
+            self.rows = self.parts[-1].stop
+
+    def _build(self, kernel: Kernel, part: slice) -> Any:
+        shape = geometry(kernel.features.amin(0).tolist(), kernel.features.amax(0).tolist())
+        scale, strides, steps = np.array(shape.scale, F), np.array(shape.strides), np.array(shape.steps)
+        factor = kernel.coupling if isinstance(kernel.coupling, float) else 1.0
+        corners = self.vertices[:, part], self.weights[:, part]
+        return build(kernel.features.numpy(), scale, strides, steps, factor, *corners)
+
+    def blur(self, sums: Floats, messages: Floats, classes: int) -> None:
+        """From what was splatted, (rows, width), to what the vertices say; overwrites both."""
+
+        def one(part: slice, neighbours: Indices, coupling: float | Tensor) -> None:
+            blur(sums[part], neighbours, messages[part])
+            if not isinstance(coupling, float):
+                messages[part, :classes] = messages[part, :classes] @ coupling.T.numpy()
+
+        list(self.pool.map(one, self.parts, self.neighbours, self.couplings))
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiles at the first call. The result is kept beside this file or, where that can't be written, in numba's own
     folder for the user; where there is neither, every process compiles anew."""
     # No "nnan" and "ninf": a score of -inf is an ordinary value.
-    options: Any = {
-        "nogil": True,
-        "fastmath": {"contract", "nsz", "arcp"},
-        "error_model": "numpy",
-        "boundscheck": False,
-    }
+    compiler: Any = functools.partial(
+        njit, nogil=True, fastmath={"contract", "nsz", "arcp", "reassoc"}, error_model="numpy"
+    )
     try:
-        compiled: Function = njit(cache=True, **options)(function)
+        return compiler(cache=True)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # numba: "cannot cache function: no locator available"
-        compiled = njit(**options)(function)
-    return compiled
+        return compiler()(function)  # type: ignore[no-any-return]
 
 
 @_compiled
-def find_simplices(
-    features: NDArray[np.float32],
-    scale: NDArray[np.float32],
+def build(
+    features: Floats,
+    scale: Floats,
     strides: NDArray[np.int64],
-    keys: NDArray[np.int64],
-    weights: NDArray[np.float32],
-    start: int,
-    stop: int,
-) -> None:
-    """The d + 1 corners around each pixel: their keys and barycentric weights; see `lattice.simplices`."""
-    d = features.shape[1]
-    n = d + 1
-    place = np.empty(n, np.float32)
-    base = np.empty(n, np.float32)
-    rank = np.empty(n, np.int32)
-    ordered = np.empty(n, np.float32)
-    drop = np.zeros(n, np.int64)
-    one_step = strides.sum()
-    down = F(1.0 / n)
-    for p in range(start, stop):
+    steps: NDArray[np.int64],
+    factor: float,
+    vertices: Indices,
+    weights: Floats,
+) -> Indices:
+    """Builds one kernel's lattice; see `lattice.simplices` for the corners.
+
+    Args:
+        features: (P, d).
+        scale, strides, steps: The geometry.
+        factor: What the filter's result is multiplied by.
+        vertices, weights: (P, d + 1), filled with each pixel's corners. The weights are divided by the root of the filtered
+            ones, and hold the root of `factor`.
+
+    Returns:
+        The vertices' two neighbours on each axis, (d + 1, M, 2); M, a row of zeros, where there is none.
+    """
+    P, n = vertices.shape
+    place, base, ordered = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    rank, drop = np.empty(n, np.int32), np.zeros(n, np.int64)
+    before, before_vertex = np.zeros(n, np.int64), np.full(n, -1, np.int32)  # neighbours are often of one simplex
+    found, table, count = np.empty(_FIRST_VERTICES, np.int64), np.full(2 * _FIRST_VERTICES, -1, np.int32), 0
+    for p in range(P):
         above = F(0)
-        for j in range(d, 0, -1):
+        for j in range(n - 1, 0, -1):
             x = features[p, j - 1] * scale[j - 1]
             place[j] = above - F(j) * x
             above += x
         place[0] = above
         surplus = 0
         for i in range(n):
-            nearest = np.rint(place[i] * down)
+            nearest = np.rint(place[i] * F(1.0 / n))
             surplus += int(nearest)
             base[i] = nearest * F(n)
             place[i] -= base[i]
         for i in range(n):
             rank[i] = surplus
-        for i in range(d):
+        for i in range(n):
             for j in range(i + 1, n):
                 if place[i] < place[j]:
                     rank[i] += 1
@@ -81,226 +166,153 @@ def find_simplices(
                     rank[j] += 1
         key = np.int64(0)
         for i in range(n):
-            r = rank[i]
-            if r < 0:
-                r, base[i], place[i] = r + n, base[i] + n, place[i] - n
-            elif r > d:
-                r, base[i], place[i] = r - n, base[i] - n, place[i] + n
-            ordered[r] = place[i] * down
+            back = n if rank[i] < 0 else -n if rank[i] >= n else 0
+            r = rank[i] + back
+            ordered[r] = (place[i] - back) * F(1.0 / n)
             drop[r] = 0
-            if i < d:
-                key += np.int64(base[i]) * strides[i]
+            if i < n - 1:
+                key += np.int64(base[i] + back) * strides[i]
                 drop[r] = n * strides[i]
-        keys[p, 0] = key
-        weights[p, 0] = F(1) + ordered[d] - ordered[0]
-        for m in range(1, n):
-            key += one_step - drop[n - m]
-            keys[p, m] = key
-            weights[p, m] = ordered[d - m] - ordered[d - m + 1]
-
-
-@_compiled
-def number_vertices(
-    keys: NDArray[np.int64], vertices: NDArray[np.int32]
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64], int]:
-    """Numbers the different keys in the order they are met: a hash table with linear probing that grows.
-
-    Returns:
-        The table's keys and numbers (-1: empty), each vertex's key, and the table's size in bits.
-    """
-    P, n = keys.shape
-    bits = _FIRST_BITS
-    table_keys, table = np.empty(1 << bits, np.int64), np.full(1 << bits, -1, np.int32)
-    found = np.empty(1 << (bits - 1), np.int64)
-    count = 0
-    before, before_vertex = np.zeros(n, np.int64), np.full(n, -1, np.int32)  # neighbours are often of one simplex
+        for m in range(n):
+            if m == 0:
+                weights[p, 0] = F(1) + ordered[n - 1] - ordered[0]
+            else:
+                weights[p, m] = ordered[n - 1 - m] - ordered[n - m]
+                key += strides.sum() - drop[n - m]
+            if key != before[m] or before_vertex[m] < 0:
+                if count == len(found):
+                    found = np.concatenate((found, np.empty(3 * count, np.int64)))
+                    table = np.full(8 * count, -1, np.int32)
+                    for v in range(count):
+                        table[_slot(found[v], found, table)] = v
+                slot = _slot(key, found, table)
+                if table[slot] < 0:
+                    table[slot], found[count] = count, key
+                    count += 1
+                before[m], before_vertex[m] = key, table[slot]
+            vertices[p, m] = before_vertex[m]
+    neighbours = np.full((n, count, 2), count, np.uint32)
+    for axis in range(n):
+        for v in range(count):
+            u = table[_slot(found[v] + steps[axis], found, table)]
+            if u >= 0:
+                neighbours[axis, v, 0] = u
+                neighbours[axis, u, 1] = v
+    ones, blurred = np.zeros((count + 1, 1), np.float32), np.empty((count + 1, 1), np.float32)
     for p in range(P):
         for m in range(n):
-            key = keys[p, m]
-            if key == before[m] and before_vertex[m] >= 0:
-                vertices[p, m] = before_vertex[m]
-                continue
-            slot = _slot(key, table_keys, table, bits)
-            if table[slot] < 0:
-                if count == len(found):
-                    bits += 2
-                    table_keys, table = np.empty(1 << bits, np.int64), np.full(1 << bits, -1, np.int32)
-                    more = np.empty(1 << (bits - 1), np.int64)
-                    more[:count] = found
-                    found = more
-                    for v in range(count):
-                        again = _slot(found[v], table_keys, table, bits)
-                        table_keys[again], table[again] = found[v], v
-                    slot = _slot(key, table_keys, table, bits)
-                table_keys[slot], table[slot], found[count] = key, count, key
-                count += 1
-            vertex = table[slot]
-            vertices[p, m] = vertex
-            before[m], before_vertex[m] = key, vertex
-    return table_keys, table, found[:count].copy(), bits
+            ones[vertices[p, m], 0] += weights[p, m]
+    blur(ones, neighbours, blurred)
+    for p in range(P):
+        norm = F(1e-20)
+        for m in range(n):
+            norm += weights[p, m] * blurred[vertices[p, m], 0]
+        for m in range(n):
+            weights[p, m] *= np.sqrt(F(factor) / norm)
+    return neighbours
 
 
 @_compiled
-def _slot(key: np.int64, table_keys: NDArray[np.int64], table: NDArray[np.int32], bits: int) -> np.int64:
-    """Where the key is in the table, or where it would go."""
-    mask = (1 << bits) - 1
-    slot = ((key * _HASH) >> (64 - bits)) & mask
-    while table[slot] >= 0 and table_keys[slot] != key:
+def _slot(key: np.int64, found: NDArray[np.int64], table: NDArray[np.int32]) -> np.int64:
+    """Where the number of the vertex of this key is in the hash table, or where it would go."""
+    mask = len(table) - 1
+    slot = ((key * _HASH) >> 32) & mask
+    while table[slot] >= 0 and found[table[slot]] != key:
         slot = (slot + 1) & mask
     return slot
 
 
 @_compiled
-def find_neighbours(
-    table_keys: NDArray[np.int64],
-    table: NDArray[np.int32],
-    bits: int,
-    found: NDArray[np.int64],
-    steps: NDArray[np.int64],
-    neighbours: NDArray[np.int32],
-    start: int,
-    stop: int,
-) -> None:
-    """Fills (d + 1, M, 2), which holds the number of the row of zeros, with the two neighbours on each axis."""
-    for axis in range(len(steps)):
-        for v in range(start, stop):
-            u = table[_slot(found[v] + steps[axis], table_keys, table, bits)]
-            if u >= 0:
-                neighbours[axis, v, 0] = u
-                neighbours[axis, u, 1] = v
-
-
-@_compiled
-def splat_ones(vertices: NDArray[np.int32], weights: NDArray[np.float32], sums: NDArray[np.float32]) -> None:
-    for p in range(vertices.shape[0]):
-        for m in range(vertices.shape[1]):
-            sums[vertices[p, m]] += weights[p, m]
-
-
-@_compiled
-def normalise(
-    vertices: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    blurred: NDArray[np.float32],
-    alpha: float,
-    row: int,
-    all_vertices: NDArray[np.int32],
-    all_weights: NDArray[np.float32],
-    column: int,
-    start: int,
-    stop: int,
-) -> None:
-    """Writes a kernel's corners, its weights divided by the root of the filtered ones, beside those of other kernels."""
-    n = vertices.shape[1]
-    for p in range(start, stop):
-        norm = F(0)
-        for m in range(n):
-            norm += weights[p, m] * blurred[vertices[p, m]]
-        factor = F(1) / np.sqrt(F(alpha) * norm + F(1e-20))
-        for m in range(n):
-            all_weights[p, column + m] = weights[p, m] * factor
-            all_vertices[p, column + m] = vertices[p, m] + row
+def blur(values: Floats, neighbours: Indices, blurred: Floats) -> None:
+    """Adds half of each neighbour along every axis, (M + 1, width) -> (M + 1, width); overwrites `values` too."""
+    here, there = values, blurred
+    here[-1] = there[-1] = 0
+    for axis in range(len(neighbours)):
+        for v in range(neighbours.shape[1]):
+            left, right = neighbours[axis, v, 0], neighbours[axis, v, 1]
+            for c in range(values.shape[1]):
+                there[v, c] = here[v, c] + F(0.5) * (here[left, c] + here[right, c])
+        here, there = there, here
+    if len(neighbours) % 2 == 0:
+        blurred[:] = values
 
 
 @_compiled
 def update(
-    log_probabilities: NDArray[np.float32],
-    messages: NDArray[np.float32],
-    vertices: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    marginals: NDArray[np.float32],
-    splatted: NDArray[np.float32],
+    log_probabilities: Floats,
+    messages: Floats,
+    vertices: Indices,
+    weights: Floats,
+    marginals: Floats,
     receive: bool,
     keep: bool,
     send: bool,
+    sums: Floats,
     start: int,
     stop: int,
 ) -> None:
     """One step of the mean field for some pixels: slice the messages, softmax, splat the new marginals.
 
-    Three steps in one, so that a pixel's scores need not leave the processor's cache.
-
     Args:
-        log_probabilities: (P, B, 8), the unary scores.
-        messages: (rows, B, 8), what the lattices' vertices say; read where `receive`.
+        log_probabilities: (P, width), the unary scores.
+        messages: (rows, width), what the lattices' vertices say; read where `receive`.
         vertices, weights: (P, corners).
-        marginals: (P, B, 8), written where `keep`.
-        splatted: (rows, B, 8), set to the sums of these pixels' marginals where `send`.
+        marginals: (P, width), written where `keep`.
         receive, keep, send: Which of the steps to take.
+        sums: (rows, width), set to the sums of these pixels' marginals where `send`.
         start, stop: The pixels.
     """
-    corners = vertices.shape[1]
-    blocks = log_probabilities.shape[1]
-    scores = np.empty((1, blocks, LANES), np.float32)
+    width, corners = log_probabilities.shape[1], vertices.shape[1]
+    tile = np.empty((_TILE, width), np.float32)
+    flat = tile.reshape(-1)
     if send:
-        splatted[:] = 0
-    for p in range(start, stop):
-        for b in range(blocks):
-            score = load(log_probabilities, p, b)
+        sums[:] = 0
+    for first in range(start, stop, _TILE):
+        pixels = min(_TILE, stop - first)
+        for i in range(pixels):
+            p = np.uint64(first + i)
+            for c in range(width):
+                tile[i, c] = log_probabilities[p, c]
             if receive:
                 for m in range(corners):
-                    score = add(score, weights[p, m], load(messages, vertices[p, m], b))
-            store(scores, 0, b, score)
-        best = load(scores, 0, 0)
-        for b in range(1, blocks):
-            best = larger(best, load(scores, 0, b))
-        highest = largest(best)
-        mass = F(0)
-        for b in range(blocks):
-            exponential = exp_below(load(scores, 0, b), highest)
-            mass += total(exponential)
-            store(scores, 0, b, exponential)
-        share = F(1) / mass
-        if keep:
-            for b in range(blocks):
-                store(marginals, p, b, times(share, load(scores, 0, b)))
-        if send:
-            for b in range(blocks):
-                score = load(scores, 0, b)
+                    weight, v = weights[p, m], vertices[p, m]
+                    for c in range(width):
+                        tile[i, c] += weight * messages[v, c]
+            highest = tile[i, 0]
+            for c in range(1, width):
+                highest = max(highest, tile[i, c])
+            for c in range(width):
+                tile[i, c] -= highest
+        for j in range(pixels * width):
+            flat[j] = _exp(flat[j])
+        for i in range(pixels):
+            p = np.uint64(first + i)
+            mass = F(0)
+            for c in range(width):
+                mass += tile[i, c]
+            share = F(1) / mass
+            if keep:
+                for c in range(width):
+                    marginals[p, c] = share * tile[i, c]
+            if send:
                 for m in range(corners):
-                    v = vertices[p, m]
-                    store(splatted, v, b, add(load(splatted, v, b), share * weights[p, m], score))
+                    weight, v = share * weights[p, m], vertices[p, m]
+                    for c in range(width):
+                        sums[v, c] += weight * tile[i, c]
 
 
 @_compiled
-def add_up(parts: NDArray[np.float32], start: int, stop: int) -> None:
-    """Adds the sums of other threads to the first: parts (T, rows, B, 8)."""
-    for t in range(1, parts.shape[0]):
-        for v in range(start, stop):
-            for b in range(parts.shape[2]):
-                store(parts[0], v, b, add(load(parts[0], v, b), F(1), load(parts[t], v, b)))
+def _exp(x: Any) -> Any:
+    """exp(x) for x <= 0 to 2e-7 of itself, in steps that LLVM turns into vectors; e^-60 where it is smaller.
 
-
-@_compiled
-def blur(
-    values: NDArray[np.float32], neighbours: NDArray[np.int32], blurred: NDArray[np.float32], start: int, stop: int
-) -> None:
-    """One axis: half of each neighbour is added. (M + 1, B, 8), the last row zeros."""
-    for v in range(start, stop):
-        left, right = neighbours[v, 0], neighbours[v, 1]
-        for b in range(values.shape[1]):
-            both = add(load(values, left, b), F(1), load(values, right, b))
-            store(blurred, v, b, add(load(values, v, b), F(0.5), both))
-
-
-@_compiled
-def scale(values: NDArray[np.float32], factor: float, scaled: NDArray[np.float32], start: int, stop: int) -> None:
-    for v in range(start, stop):
-        for b in range(values.shape[1]):
-            store(scaled, v, b, times(factor, load(values, v, b)))
-
-
-@_compiled
-def pack(scores: NDArray[np.float32], packed: NDArray[np.float32], start: int, stop: int) -> None:
-    """(C, P) -> (P, B, 8)."""
-    for p in range(start, stop):
-        for c in range(scores.shape[0]):
-            packed[p, c // LANES, c % LANES] = scores[c, p]
-
-
-@_compiled
-def unpack(packed: NDArray[np.float32], scores: NDArray[np.float32], start: int, stop: int) -> None:
-    """(P, B, 8) -> (C, P)."""
-    for p in range(start, stop):
-        for c in range(scores.shape[0]):
-            scores[c, p] = packed[p, c // LANES, c % LANES]
+    So no sum comes near subnormal numbers, each of which costs some processors a hundred cycles. The polynomial of
+    Cephes' expf, Moshier, https://www.netlib.org/cephes/.
+    """
+    x = max(x, F(-60))
+    power = I(x * F(1.44269504088896341) - F(0.5))  # towards 0: the nearest
+    x = x - F(power) * F(0.693359375) + F(power) * F(2.12194440e-4)  # ln 2 in two parts
+    y = F(1.9875691500e-4) * x + F(1.3981999507e-3)
+    y = (y * x + F(8.3334519073e-3)) * x + F(4.1665795894e-2)
+    y = (y * x + F(1.6666665459e-1)) * x + F(5.0000001201e-1)
+    y = (y * x + F(1)) * x + F(1)
+    return y * I((power + I(127)) << I(23)).view(np.float32)

@@ -33,8 +33,8 @@ Image = NDArray[np.uint8] | Tensor
 class DenseCRF:
     """Moves the borders of probabilities to the edges of their image.
 
-    On a CPU numba's compiled loops do the work where it is installed; else, and on a GPU, torch does. The loops are compiled
-    at their first use on a machine, which takes about 8 s of processor time.
+    Runs on loops compiled by numba on a CPU with numba installed, else in torch. The loops are compiled at their first use
+    on a machine, which takes about 8 s of processor time.
 
     Args:
         bilateral_weight: Of the kernel in place and colour, from 0 on; 0 leaves it out. The paper's w(1), `compat` of
@@ -140,11 +140,11 @@ class DenseCRF:
         self, log_probabilities: Tensor, images: Tensor, couplings: dict[str, float | Tensor], *, every: bool
     ) -> Iterator[Tensor]:
         """One image after the other, or, where every step is wanted, all a step further each time."""
-        from atrous.crf import fast
+        from atrous.crf import compiled
 
         def steps(scores: Tensor, image: Tensor) -> Iterator[Tensor]:
             kernels = [Kernel(self._features(image, name, scores.device), part) for name, part in couplings.items()]
-            return fast.mean_field(scores, kernels, self.iterations, every=every)
+            return compiled.mean_field(scores, kernels, self.iterations, every=every)
 
         pairs = zip(log_probabilities, images, strict=True)
         if every:
@@ -170,16 +170,13 @@ class DenseCRF:
         Of the Potts model's cost, the sum over the other labels, only the label's own part stays: their total is the same
         for every label, and the softmax cancels it.
         """
-        weights = {"bilateral": self.bilateral_weight, "gaussian": self.gaussian_weight}
-        if self.compatibility is None:
-            return {name: weight for name, weight in weights.items() if weight}
-        if len(self.compatibility) != classes:
+        factor = 1.0 if self.compatibility is None else -self.compatibility.to(device)
+        if isinstance(factor, Tensor) and (size := len(factor)) != classes:
             raise ValueError(
-                f"compatibility is {len(self.compatibility)} x {len(self.compatibility)}, but the probabilities are of {classes} classes; give a "
-                f"{classes} x {classes} matrix"
+                f"compatibility is {size} x {size}, but the probabilities are of {classes} classes; give a {classes} x {classes} matrix"
             )
-        costs = self.compatibility.to(device)
-        return {name: -weight * costs for name, weight in weights.items() if weight}
+        weights = {"bilateral": self.bilateral_weight, "gaussian": self.gaussian_weight}
+        return {name: weight * factor for name, weight in weights.items() if weight}
 
     def _features(self, image: Tensor, name: str, device: torch.device) -> Tensor:
         """uint8 (H, W, 3) -> (P, 2) or (P, 5), in standard deviations."""
