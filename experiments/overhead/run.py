@@ -49,17 +49,15 @@ def parts(seed: int) -> tuple[dict[str, Any], SemanticTask]:
     info = ClassInfo(tuple(map(str, range(CLASSES))), tuple((i, i, i) for i in range(CLASSES)))
     made = {name: instantiate(cfg[name], _convert_="all") for name in ("model", "loss", "optimizer", "scheduler")}
     trainer = instantiate(cfg.trainer, _convert_="all", _partial_=True).keywords
-    return {"trainer": {**trainer, "_target_": "lightning.pytorch.Trainer"}}, SemanticTask(
-        **made, class_info=info, config={}
-    )
+    return {**trainer, "_target_": "lightning.pytorch.Trainer"}, SemanticTask(**made, class_info=info, config={})
 
 
 def with_atrous(batches: list[dict[str, Any]]) -> list[float]:
-    config, task = parts(seed=0)
+    options, task = parts(seed=0)
     with tempfile.TemporaryDirectory() as folder:
         clock = Clock()
         trainer = build_trainer(
-            config,
+            options,
             callbacks=[Progress(), FiniteLoss(), clock],
             loggers=[CSVLogger(folder, name="", version="")],
             folder=Path(folder),

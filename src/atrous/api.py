@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from atrous.config.checks import check_config, check_extra_metrics
-from atrous.engine.fit import run
 from atrous.runs.announce import announce, follow
 from atrous.runs.resume import choose_folder
 from atrous.system.ranks import is_launched, is_main_process
@@ -15,7 +14,7 @@ from atrous.system.ranks import is_launched, is_main_process
 def start(config: dict[str, Any], folder: Path, *, runs: Path | None = None) -> float:
     check_config(config)
     check_extra_metrics(config["extra_metrics"])
-    from atrous.studies.torchrun import launch, needs_launch  # imports torch
+    from atrous.studies.torchrun import launch, needs_launch
 
     starts = needs_launch(config["trainer"])
     below, apart = Path(config["paths"]["runs"]), is_launched() and runs is None
@@ -25,7 +24,12 @@ def start(config: dict[str, Any], folder: Path, *, runs: Path | None = None) -> 
     if earlier is not None and earlier.finished:
         return earlier.score
     try:
-        return launch(config, folder) if starts else run(config, folder)
+        if starts:
+            return launch(config, folder)
+        from atrous.engine.fit import run  # imports torch
+        from atrous.report.training import TrainingReport
+
+        return run(config, folder, TrainingReport())
     finally:
         if note:
             note.unlink(missing_ok=True)

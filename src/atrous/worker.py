@@ -61,11 +61,10 @@ def run_saved(folder: Path) -> float:
     Raises:
         Interrupted: If it was told to stop.
     """
-    from atrous.engine.fit import run
     from atrous.studies.torchrun import launch, needs_launch
 
     if is_torchrun():  # whoever started it has checked the config, chosen the folder, and tells what fails
-        return run(_config(folder), folder)
+        return _train(_config(folder), folder)
     with _failure_recorded(folder):
         config = _config(folder)
         check_config(config)
@@ -74,7 +73,14 @@ def run_saved(folder: Path) -> float:
         config, folder, earlier = choose_folder(config, folder, runs=folder, leads=is_main_process())
         if earlier is not None and earlier.finished:
             return float(earlier.result["scores"]["miou"])
-        return launch(config, folder) if starts else run(config, folder)
+        return launch(config, folder) if starts else _train(config, folder)
+
+
+def _train(config: dict[str, Any], folder: Path) -> float:
+    from atrous.engine.fit import run  # imports torch
+    from atrous.report.training import TrainingReport
+
+    return run(config, folder, TrainingReport())
 
 
 def _config(folder: Path) -> dict[str, Any]:

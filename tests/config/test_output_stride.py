@@ -4,6 +4,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from atrous.config.output_stride import follow_output_stride
+from atrous.engine.checkpoint import restore
 from atrous.engine.resolution import resolution_of
 from atrous.errors import ConfigError
 
@@ -70,7 +71,7 @@ def test_a_checkpoint_is_restored_at_another_output_stride(finished_run):
     edited = finished_run.parent / "edited.ckpt"
     torch.save(checkpoint, edited)
     settings = {"trusted": [], "accelerator": "cpu"}
-    restored = checkpoint.restore(edited, settings, ["model.output_stride=8"])
+    restored = restore(edited, settings, ["model.output_stride=8"])
     assert restored.config["model"]["dilations"] == [2, 4, 6]
     assert restored.scorer.model.aspp.atrous[0][0].dilation == (2, 2)
 
@@ -78,4 +79,4 @@ def test_a_checkpoint_is_restored_at_another_output_stride(finished_run):
 @pytest.mark.parametrize(("dilations", "rates"), [([1, 3], "[2, 6]"), (None, "[12, 24, 36]")])
 def test_the_protocol_names_what_the_rates_have_come_to(dilations, rates):
     model = followed(["model.output_stride=8"], dilations=dilations)
-    assert resolution_of({"model": model}, instantiate(model)) == f"output stride 8, rates {rates}"
+    assert resolution_of(model, instantiate(model)) == f"output stride 8, rates {rates}"

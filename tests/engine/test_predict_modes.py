@@ -8,6 +8,7 @@ from PIL import Image
 from atrous.cli import evaluate, predict
 from atrous.config.compose import CONF_DIR
 from atrous.config.overrides import with_overrides
+from atrous.config.upgrade import upgraded
 from atrous.data.io import strips
 from atrous.engine.build import build_inference
 from atrous.engine.checkpoint import restore
@@ -92,7 +93,7 @@ def test_the_trainings_end_uses_the_mode(train_run, tmp_path, result_of):
 def test_checkpoints_of_before_there_was_a_choice(checkpoint):
     config = torch.load(checkpoint, weights_only=True)["config"]
     del config["inference"]
-    assert str(build_inference(config)) == "whole"
+    assert str(build_inference(upgraded(config))) == "whole"
     assert str(build_inference(with_overrides(config, SLIDE))).startswith("slide, windows of 64 x 64")
 
 
@@ -113,7 +114,7 @@ def test_what_is_refused(given, message, checkpoint, photo, tmp_path, capsys):
 
 
 def test_probabilities_that_would_be_too_many(checkpoint, photo, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("atrous.engine.prediction.LARGEST", 100_000)
+    monkeypatch.setattr("atrous.engine.predict.LARGEST", 100_000)
     with pytest.raises(SystemExit):
         predict.main([f"ckpt={checkpoint}", f"images={photo}", f"out={tmp_path}", "probabilities=true"])
     assert "probabilities=true would gather 0.0 GiB for a, 117 x 161 pixels of 11 classes" in capsys.readouterr().err

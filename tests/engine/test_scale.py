@@ -46,7 +46,7 @@ def test_half_precision_where_auto_finds_no_gpu(tmp_path):
     options = {"_target_": "lightning.pytorch.Trainer", "accelerator": "auto", "devices": 1, "num_nodes": 1}
     options |= {"strategy": "auto", "precision": "16-mixed", "sync_batchnorm": True, "accumulate_grad_batches": 1}
     with pytest.raises(ConfigError, match=r"trainer.precision=16-mixed needs a GPU"):
-        build_trainer({"trainer": options}, callbacks=[], loggers=[], folder=tmp_path)
+        build_trainer(options, callbacks=[], loggers=[], folder=tmp_path)
 
 
 @pytest.mark.parametrize(

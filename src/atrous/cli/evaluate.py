@@ -36,7 +36,7 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     from atrous.callbacks.progress import Progress
     from atrous.engine.build import build_datamodule
     from atrous.engine.checkpoint import check_classes, restore
-    from atrous.engine.evaluation import evaluate, write_evaluation, write_samples
+    from atrous.engine.evaluate import evaluate, write_evaluation, write_samples
     from atrous.engine.resolution import resolution_of
     from atrous.engine.trainer import build_trainer, quiet_lightning
     from atrous.report.evaluation import show_evaluation
@@ -50,13 +50,13 @@ def run(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     out = settings["out"]
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    trainer = build_trainer(restored.config, callbacks=[Progress()], loggers=[], folder=out or Path())
+    trainer = build_trainer(restored.config["trainer"], callbacks=[Progress()], loggers=[], folder=out or Path())
     scored = evaluate(
         trainer,
         restored.scorer,
         datamodule,
         settings["split"],
-        resolution=resolution_of(restored.config, restored.scorer.model),
+        resolution=resolution_of(restored.config["model"], restored.scorer.model),
         weights=weights_of(restored.config),
         extra=settings["extra_metrics"],
     )

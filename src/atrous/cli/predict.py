@@ -56,16 +56,14 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Path]:
         files = {name: path for path, name in jobs.items()}
 
     import numpy as np
-    import torch
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from atrous.data.io.strips import open_image
     from atrous.engine.build import build_datamodule
     from atrous.engine.checkpoint import check_classes, restore
-    from atrous.engine.prediction import Results
-    from atrous.engine.trainer import build_trainer, quiet_lightning
-    from atrous.inference.image import Decoded
+    from atrous.engine.predict import Predictor, write_prediction
+    from atrous.engine.trainer import quiet_lightning
 
     quiet_lightning()
     restored = restore(Path(settings["ckpt"]), settings, overrides)
@@ -76,9 +74,7 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Path]:
         dataset = datamodule.dataset(settings["split"])
         check_classes(restored, dataset.class_info)
         info, images = dataset.class_info, range(len(dataset))
-    trainer = build_trainer(restored.config, callbacks=[], loggers=[], folder=out)
-    device = trainer.strategy.root_device
-    scorer = restored.scorer.to(device).eval()
+    predictor = Predictor(restored)
     written = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(), disable=not sys.stdout.isatty()) as progress:
@@ -98,16 +94,18 @@ def run(settings: dict[str, Any], overrides: list[str]) -> list[Path]:
             else:
                 raw = dataset[key]
                 name, image = raw.name, np.ascontiguousarray(raw.image)
-            source = Decoded(image, restored.normalise, device=device, memory_format=scorer.memory_format)
-            progress.reset(rows, description="rows of this image", total=source.size[0])
-            for kind in kinds:
-                (out / kind / name).parent.mkdir(parents=True, exist_ok=True)
-            results = Results(out, name, kinds, info, image, overlay_size=settings["overlay_size"])
-            with torch.no_grad(), trainer.precision_plugin.forward_context(), results:
-                for strip in scorer.inference(scorer.model, source):
-                    results.add(strip)
-                    progress.advance(rows, strip.shape[2])
-            written.append(results.labels)
+            progress.reset(rows, description="rows of this image", total=image.shape[0])
+            label = write_prediction(
+                predictor,
+                image,
+                out,
+                name,
+                kinds,
+                info,
+                overlay_size=settings["overlay_size"],
+                advance=lambda count: progress.advance(rows, count),
+            )
+            written.append(label)
             progress.advance(whole)
     print(f"{len(written)} image{'s' * (len(written) != 1)} labelled, written to {out}: {', '.join(kinds)}")
     print("label values: " + ", ".join(f"{value} {name}" for value, name in zip(info.ids, info.names, strict=True)))

@@ -76,6 +76,13 @@ def build_scorer(config: dict[str, Any], class_info: ClassInfo) -> SemanticScore
     )
 
 
+def network_name(model: dict[str, Any]) -> str:
+    """A network's name for people, from the config's `model`."""
+    name: str = model["_target_"].rpartition(".")[2]
+    encoder = model.get("encoder") or {}
+    return f"{name} ({encoder['name']}, {encoder.get('weights') or 'from scratch'})" if "name" in encoder else name
+
+
 def unsharded(task: SemanticTask, config: dict[str, Any]) -> SemanticScorer:
     """The task, or, where its weights are spread over processes, a network to load a checkpoint's into."""
     return build_scorer(config, task.class_info) if is_sharded(task.model) else task

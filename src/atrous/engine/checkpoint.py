@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class Restored:
     scorer: SemanticScorer
     source: Path
 
-    @property
+    @functools.cached_property
     def transform(self) -> Any:
         """The transform of its evaluation."""
         return instantiate(self.config["data"]["eval_transform"])

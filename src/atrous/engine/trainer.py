@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
@@ -45,20 +46,20 @@ def quiet_lightning() -> None:
 
 
 def build_trainer(
-    config: dict[str, Any], *, callbacks: list[pl.Callback], loggers: list[Logger], folder: Path
+    options: dict[str, Any], *, callbacks: list[pl.Callback], loggers: list[Logger], folder: Path
 ) -> pl.Trainer:
-    """The Trainer on the devices that `config["trainer"]` asks for; several processes average their gradients (DDP), and with
-    `strategy: fsdp` share weights.
+    """The Trainer on the devices asked for; several processes average their gradients (DDP), and with `strategy: fsdp` share
+    weights.
+
+    Args:
+        options: The part `trainer` of the config.
+        callbacks, loggers: The run's.
+        folder: The run folder.
 
     Raises:
         ConfigError: If a GPU is asked for, by itself or by the precision, and there is none.
     """
-    options = config["trainer"]
-    if options["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            f"trainer.accelerator={options['accelerator']}, but PyTorch {torch.__version__} finds no GPU here. "
-            "Use trainer=cpu, or install a driver and a torch build that fit each other (see `nvidia-smi`)."
-        )
+    _check_gpu(options)
     options = {**in_updates(options), "devices": device_count(options)}
     plugins: list[Any] = [AtomicCheckpointIO()]
     several = options["devices"] * options["num_nodes"] > 1
@@ -82,6 +83,31 @@ def build_trainer(
     if trainer.precision != options.get("precision", trainer.precision):  # Lightning has taken another
         raise ConfigError(needs_gpu(options["precision"]))
     return trainer
+
+
+def build_fabric(options: dict[str, Any]) -> Fabric:
+    """The device and the precision of a network that labels images in this process.
+
+    Args:
+        options: The part `trainer` of the config; `accelerator` and `precision` are read.
+
+    Raises:
+        ConfigError: If a GPU is asked for, by itself or by the precision, and there is none.
+    """
+    _check_gpu(options)
+    accelerator, precision = options["accelerator"], options["precision"]
+    fabric = Fabric(accelerator=accelerator, devices=1, plugins=[LightningEnvironment()])
+    if precision == "16-mixed" and fabric.device.type == "cpu":
+        raise ConfigError(needs_gpu(precision))
+    return Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=[LightningEnvironment()])
+
+
+def _check_gpu(options: dict[str, Any]) -> None:
+    if options["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            f"trainer.accelerator={options['accelerator']}, but PyTorch {torch.__version__} finds no GPU here. "
+            "Use trainer=cpu, or install a driver and a torch build that fit each other (see `nvidia-smi`)."
+        )
 
 
 def warn_of_slow_precision(trainer: pl.Trainer) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from atrous.crf.dense_crf import DenseCRF
 from atrous.engine.build import build_datamodule
 from atrous.engine.checkpoint import Restored, check_classes
-from atrous.engine.trainer import build_trainer
+from atrous.engine.trainer import build_fabric
 from atrous.inference.image import Decoded
 from atrous.inference.mode import Mode
 from atrous.inference.refined import Refined
@@ -55,9 +54,8 @@ def tune_crf(
     """
     datamodule = build_datamodule(restored.config)
     check_classes(restored, datamodule.class_info)
-    trainer = build_trainer(restored.config, callbacks=[], loggers=[], folder=Path())
-    device = trainer.strategy.root_device
-    scorer, mode = restored.scorer.to(device).eval(), base_mode(restored)
+    fabric = build_fabric(restored.config["trainer"])
+    scorer, mode = restored.scorer.to(fabric.device).eval(), base_mode(restored)
     dataset = datamodule.dataset(split)
     classes, ignored = dataset.class_info.num_classes, dataset.class_info.ignore_index
     number = len(dataset) if images is None else min(images, len(dataset))
@@ -68,8 +66,8 @@ def tune_crf(
         if place == 0:
             raw = dataset[index]
             image, mask = np.ascontiguousarray(raw.image), torch.from_numpy(np.asarray(raw.mask, np.int64))
-            with torch.no_grad(), trainer.precision_plugin.forward_context():
-                pixels = Decoded(image, restored.normalise, device=device, memory_format=scorer.memory_format)
+            with torch.no_grad(), fabric.autocast():
+                pixels = Decoded(image, restored.normalise, device=fabric.device, memory_format=scorer.memory_format)
                 scores = torch.cat(list(mode(scorer.model, pixels)), dim=2)[0].softmax(0)
             alone += confusion_matrix(scores.argmax(0).cpu(), mask, classes, ignored)
         for iteration, marginals in enumerate(grid[place].iterates(scores, image)):

@@ -21,7 +21,7 @@ from atrous.analysis.valid_taps import valid_shares
 from atrous.data.scenes.scenes import CLASS_INFO
 from atrous.engine.build import build_datamodule, build_model
 from atrous.engine.checkpoint import Restored, check_classes
-from atrous.engine.evaluation import evaluate
+from atrous.engine.evaluate import evaluate
 from atrous.engine.resolution import resolution_of
 from atrous.engine.trainer import build_trainer, quiet_lightning
 from atrous.errors import ConfigError
@@ -88,11 +88,11 @@ def _evaluate(restored: Restored, config: dict[str, Any], split: str, *, extra: 
     datamodule = build_datamodule(config)
     check_classes(restored, datamodule.class_info)
     return evaluate(
-        build_trainer(config, callbacks=[], loggers=[], folder=Path()),
+        build_trainer(config["trainer"], callbacks=[], loggers=[], folder=Path()),
         restored.scorer,
         datamodule,
         split,
-        resolution=resolution_of(config, restored.scorer.model),
+        resolution=resolution_of(config["model"], restored.scorer.model),
         weights=weights_of(config),
         extra=extra,
     )

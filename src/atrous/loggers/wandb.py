@@ -33,31 +33,44 @@ def log_scores(
         confusion: The confusion matrix (C, C), rows as truth.
         samples: Pictures.
     """
-    for logger in loggers:
-        if type(logger).__name__ == "WandbLogger":
-            import wandb
+    for logger in _wandb_loggers(loggers):
+        import wandb
 
-            rows = [[name, *(float(values[i]) for values in class_scores.values())] for i, name in enumerate(classes)]
-            cells = [
-                [true, predicted, int(confusion[i, j])]
-                for i, true in enumerate(classes)
-                for j, predicted in enumerate(classes)
-            ]
-            logger.experiment.summary.update({f"final/{name}": value for name, value in scores.items()})
-            logger.experiment.log(
-                {
-                    "final/per_class": wandb.Table(columns=["class", *class_scores], data=rows),
-                    "final/confusion": wandb.Table(columns=["truth", "prediction", "pixels"], data=cells),
-                    "final/samples": [wandb.Image(str(path), caption=path.stem) for path in samples],
-                }
-            )
+        rows = [[name, *(float(values[i]) for values in class_scores.values())] for i, name in enumerate(classes)]
+        cells = [
+            [true, predicted, int(confusion[i, j])]
+            for i, true in enumerate(classes)
+            for j, predicted in enumerate(classes)
+        ]
+        logger.experiment.summary.update({f"final/{name}": value for name, value in scores.items()})
+        logger.experiment.log(
+            {
+                "final/per_class": wandb.Table(columns=["class", *class_scores], data=rows),
+                "final/confusion": wandb.Table(columns=["truth", "prediction", "pixels"], data=cells),
+                "final/samples": [wandb.Image(str(path), caption=path.stem) for path in samples],
+            }
+        )
 
 
 def keep_id(loggers: list[Any], record: Any) -> None:
     """Stores the W&B run id so that a resumed run can reuse it; under a sweep's agent it is the sweep's."""
+    for logger in _wandb_loggers(loggers):
+        record.update(wandb_id=logger.experiment.id)
+
+
+def close(loggers: list[Any], *, exit_code: int) -> None:
+    """Closes a run's loggers, W&B's with its outcome; one left open would swallow the next job of a multirun."""
     for logger in loggers:
-        if type(logger).__name__ == "WandbLogger":
-            record.update(wandb_id=logger.experiment.id)
+        if hasattr(logger, "finalize"):
+            logger.finalize("success" if exit_code == 0 else "failed")
+    if _wandb_loggers(loggers):
+        import wandb
+
+        wandb.finish(exit_code=exit_code)
+
+
+def _wandb_loggers(loggers: list[Any]) -> list[Any]:
+    return [logger for logger in loggers if type(logger).__name__ == "WandbLogger"]
 
 
 def log_report(folder: Path, files: Mapping[str, str], *, project: str, name: str, command: str) -> str:

@@ -1,0 +1,79 @@
+"""What a training says on its way: what starts, where it goes on, how it ended, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from atrous.report.evaluation import show_evaluation
+from atrous.runs.scores import Evaluation
+from atrous.system.text import short
+
+
+class TrainingReport:
+    """Prints it to `console`; None: to stdout."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+
+    def start(
+        self,
+        *,
+        network: str,
+        parameters: int,
+        device: str,
+        classes: int,
+        images: Mapping[str, int],
+        batch_size: int,
+        folder: Path,
+    ) -> None:
+        """Before the first update.
+
+        Args:
+            network: Its name.
+            parameters: How many it has.
+            device: The devices and the precision.
+            classes: How many.
+            images: How many by split.
+            batch_size: Of one device.
+            folder: The run folder.
+        """
+        sizes = ", ".join(f"{count} {split}" for split, count in images.items())
+        self._console.print(
+            f"[bold]{network}[/], {parameters / 1e6:.1f} M parameters, on {device}\n"
+            f"{classes} classes; images: {sizes}; batch size {batch_size}\n"
+            f"run folder: {short(folder)}\n",
+            soft_wrap=True,
+        )
+
+    def resume(self, notes: Sequence[str]) -> None:
+        """Where the training goes on, and what it could not go on from."""
+        self._console.print("\n".join(notes) + "\n" if notes else "", end="", soft_wrap=True)
+
+    def stop(self, message: str) -> None:
+        """Why it ends early."""
+        self._console.print(message, soft_wrap=True, markup=False, highlight=False)
+
+    def finish(self, evaluation: Evaluation, *, folder: Path, best: Path, seconds: float) -> None:
+        """The scores and what to do next.
+
+        Args:
+            evaluation: Of the best checkpoint.
+            folder: The run folder.
+            best: The best checkpoint.
+            seconds: How long it trained.
+        """
+        show_evaluation(self._console, evaluation)
+        minutes, rest = divmod(round(seconds), 60)
+        self._console.print(
+            f"\ntrained for {minutes} min {rest} s; the run folder is [bold]{short(folder)}[/]\n"
+            f"  look       {short(folder / 'samples')}: image | truth | prediction\n"
+            f"  predict    python -m atrous predict ckpt={short(best)} images=FOLDER\n"
+            f"  evaluate   python -m atrous evaluate ckpt={short(best)}\n"
+            "  ablate     python train.py -m model.output_stride=8,16 seed=0,1,2\n"
+            "  real data  python train.py model=deeplabv3plus data=camvid data.root=FOLDER",
+            soft_wrap=True,
+            highlight=False,
+        )
