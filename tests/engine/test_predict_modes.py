@@ -101,7 +101,7 @@ def test_checkpoints_of_before_there_was_a_choice(checkpoint):
     ("given", "message"),
     [
         (["max_pixels=1000"], "117 x 161 = 18,837 pixels by its header, more than the limit of 1,000"),
-        (["overlay_size=0"], "overlay_size=0 is impossible; give a number of pixels"),
+        (["overlay_size=0"], "overlay_size=0 is impossible; give a whole number from 1 on"),
         (["inference=slide", "inference.blend=soft"], "inference.blend=soft is unknown"),
         (["inference=tile"], "inference=tile is for unpadded networks"),
     ],
