@@ -1,6 +1,9 @@
 import functools
+import os
+import signal
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -199,19 +202,32 @@ def test_a_bad_file_is_found_before_training_and_in_a_worker():
         list(data.train_dataloader())
 
 
-def test_a_program_ends_whose_worker_has_failed():
+def end_when_asked(path):
+    signal.signal(signal.SIGTERM, lambda *_: (path.write_text("asked to end"), os._exit(0)))
+    path.write_text("ready")
+    time.sleep(100)
+
+
+def test_a_program_ends_whose_worker_has_failed_and_its_other_processes_are_asked_to_end(tmp_path):
     """Workers ignore the signal by which Python ends them, and an error may leave them behind."""
     code = (
         f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]}\n"
-        "from test_datamodule import module\n"
+        "import multiprocessing, pathlib, time\n"
+        "from test_datamodule import end_when_asked, module\n"
+        "own = pathlib.Path(sys.argv[1])\n"
+        "multiprocessing.Process(target=end_when_asked, args=(own,), daemon=True).start()\n"
+        "while not own.exists(): time.sleep(0.05)\n"
         "data = module(num_workers=1, length=4)\n"
         "data.dataset('train').bad = 2\n"
         "loader = data.train_dataloader()\n"
         "iterator = iter(loader)\n"
         "next(iterator)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "own"], capture_output=True, text=True, timeout=100, check=False
+    )
     assert "file 2 is bad" in ended.stderr
+    assert (tmp_path / "own").read_text() == "asked to end"
 
 
 def test_images_of_several_sizes():

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import inspect
-import multiprocessing
-import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import cv2
@@ -21,6 +18,7 @@ from torch.utils.data import DataLoader, Sampler, default_collate
 from atrous.data.audit.cache import check_before_training, check_together
 from atrous.data.cache import InMemory, OnDisk
 from atrous.data.class_counts import count_classes
+from atrous.data.loader import LateLoader, leave_signals_to_the_parent, worker_context
 from atrous.data.sampling import EvalSampler, Key, RareClasses, TrainSampler, Transformed
 from atrous.data.transforms import EvalTransform, Transform
 from atrous.errors import ConfigError, DataError
@@ -224,7 +222,7 @@ class SegmentationDataModule(LightningDataModule):
     ) -> DataLoader[Sample]:
         workers = self._cores() - 1 if self.num_workers is None else self.num_workers
         workers = min(workers, 8) if self.num_workers is None else workers
-        return _LateLoader(
+        return LateLoader(
             Transformed(dataset=dataset, transform=transform, seed=self.seed),
             batch_size=batch_size,
             sampler=sampler,
@@ -232,7 +230,8 @@ class SegmentationDataModule(LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             collate_fn=_collate,
-            worker_init_fn=_leave_signals_to_the_parent,
+            worker_init_fn=leave_signals_to_the_parent,
+            multiprocessing_context=worker_context() if workers else None,
             generator=torch.Generator(),  # the loader draws worker seeds; from its own, the model's stay the same
         )
 
@@ -280,32 +279,6 @@ class SegmentationDataModule(LightningDataModule):
 def _name(dataset: Callable[..., SegmentationDataset]) -> str:
     target = dataset.func if isinstance(dataset, functools.partial) else dataset
     return getattr(target, "__name__", str(target))
-
-
-class _LateLoader(DataLoader[Sample]):
-    """A DataLoader that begins at its first batch.
-
-    Lightning takes the iterator of a resumed training before it tells the sampler the epoch; workers that read ahead
-    would be an epoch behind.
-    """
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        yield from super().__iter__()
-
-
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """A terminal or a cluster sends its signals to the workers too; without them the training could not go on to save."""
-    for name in ("SIGINT", "SIGTERM", "SIGUSR2"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-
-
-@atexit.register  # before multiprocessing's own, which ends workers by the signal that they ignore and waits for them
-def kill_workers() -> None:
-    """Lets a program end whose workers an error has left behind."""
-    for child in multiprocessing.active_children():
-        if child.daemon:
-            child.kill()
 
 
 def _collate(samples: list[Sample]) -> Batch:
