@@ -151,8 +151,8 @@ included. Peak memory is what a process of its own holds beyond the logits. "Dif
 memory; {differing} of {pixels:,} labels differ. In channels-last order the naive form is faster, too: see the last case.
 
 **How.** Strips of rows (2^18 logits) are resized, labelled and forgotten, and stay in the cache meanwhile. Columns are resized first, by
-`F.interpolate`, and rows then by `addcmul`, with positions in float32: in the order and rounding of torch's kernel, so that the scores
-are the same to the last bit where the stride is a power of two. At other sizes torch's kernels round positions in two ways, and a
+`F.interpolate`, and rows then by `lerp` (here `addcmul`), with positions in float32: in the order of torch's kernel, so that the scores
+are the same but for the last bits (here to the last bit) where the stride is a power of two. At other sizes torch's kernels round positions in two ways, and a
 few scores differ by up to 2e-5.
 
 A strip is kept with a pixel's classes together in memory (channels last), whatever the order of the logits. What was tried at stride 8,

@@ -9,10 +9,10 @@ from atrous.cli import evaluate, predict
 from atrous.config.compose import CONF_DIR
 from atrous.config.overrides import with_overrides
 from atrous.config.upgrade import upgraded
-from atrous.data.io import strips
+from atrous.data.io import strips as strip_reader
 from atrous.engine.build import build_inference
 from atrous.engine.checkpoint import restore
-from atrous.inference import resize
+from atrous.layers import strips
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,9 @@ def test_a_spilled_image_has_the_labels_of_one_pass_through_the_mode(mode, check
     image = restored.normalise(np.array(Image.open(photo)))[None]
     expected = restored.scorer.eval().predict_labels(image)[0].numpy()
     assert len(np.unique(expected)) > 3
-    monkeypatch.setattr(strips, "LARGE", 1)
-    monkeypatch.setattr(strips, "_PIECE", 5000)
-    monkeypatch.setattr(resize, "CPU_STRIP", 11 * 161 * 7)
+    monkeypatch.setattr(strip_reader, "LARGE", 1)
+    monkeypatch.setattr(strip_reader, "_PIECE", 5000)
+    monkeypatch.setattr(strips, "CPU_STRIP", 11 * 161 * 7)
     predict.main([f"ckpt={checkpoint}", f"images={photo}", f"out={tmp_path}", "overlay_size=40", *MODES[mode]])
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / "labels" / "a.png")), expected)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labels", "overlays"]

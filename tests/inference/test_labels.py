@@ -2,10 +2,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from atrous.inference import resize as resizing
 from atrous.inference.image import Pixels, Scaled
 from atrous.inference.labels import labels, most_likely, probabilities, resize
-from atrous.inference.resize import resized_strips
+from atrous.layers import strips as resizing
+from atrous.layers.strips import resized_strips
 
 
 def whole(logits, size):
@@ -29,29 +29,6 @@ def test_labels_are_the_argmax_of_the_resized_logits(size, dtype, monkeypatch):
     clear = first - second > 1e-5
     assert clear.float().mean() > 0.99
     assert torch.equal(result[clear], scores.argmax(1).to(torch.uint8)[clear])
-
-
-@pytest.mark.parametrize(("source", "size"), [((16, 32), (128, 256)), ((33, 65), (257, 515)), ((90, 70), (41, 33))])
-@pytest.mark.parametrize("pieces", [[1000], [1, 2, 5], [7]])
-def test_strips_are_the_rows_of_the_whole(source, size, pieces, monkeypatch):
-    """However the logits come in and the result goes out."""
-    monkeypatch.setattr(resizing, "CPU_STRIP", 4 * 4 * size[1])
-    logits = random(1, 4, *source)
-    cuts = (pieces * source[0])[: source[0]]
-    incoming = list(logits.split_with_sizes(fill(cuts, source[0]), dim=2))
-    strips = list(resized_strips(incoming, source, size))
-    assert max(strip.shape[2] for strip in strips) == 4
-    torch.testing.assert_close(torch.cat(strips, dim=2), whole(logits, size), atol=3e-5, rtol=0)
-
-
-def fill(sizes, total):
-    """The first sizes that sum to `total`, the last one cut."""
-    taken = []
-    for size in sizes:
-        if sum(taken) == total:
-            break
-        taken.append(min(size, total - sum(taken)))
-    return taken
 
 
 def test_equal_classes_give_the_first():

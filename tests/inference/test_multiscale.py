@@ -3,11 +3,11 @@ import torch
 import torch.nn.functional as F
 
 from atrous.errors import ConfigError
-from atrous.inference import resize as resizing
 from atrous.inference.image import Pixels
 from atrous.inference.multiscale import MultiScale
 from atrous.inference.slide import Slide
 from atrous.inference.whole import Whole
+from atrous.layers import strips as resizing
 
 
 def joined(strips):

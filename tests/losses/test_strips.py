@@ -75,6 +75,21 @@ def test_float32_is_as_exact_as_interpolate() -> None:
     assert ours <= 2 * theirs
 
 
+@pytest.mark.parametrize("size", [(2, 3), (7, 5), (12, 10), (31, 40)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_bits_of_losses_stay(size: tuple[int, int], dtype: torch.dtype) -> None:
+    """Scores of a training are compared bit for bit: columns by torch, then rows by `lerp` at positions in float64."""
+    logits, mask, _ = data(size)
+    logits = logits.to(dtype)
+    wide = F.interpolate(logits.float(), size=(size[0], 10), mode="bilinear", align_corners=False)
+    position = ((torch.arange(12, dtype=torch.float64) + 0.5) * (size[0] / 12) - 0.5).clamp(min=0)
+    above = position.long()
+    share = (position - above).float()[:, None]
+    expected = torch.lerp(wide[:, :, above], wide[:, :, (above + 1).clamp(max=size[0] - 1)], share)
+    expected = logits.float() if size == (12, 10) else expected
+    assert torch.equal(map_strips(logits, mask, lambda strip, _: strip[:, 1]), expected[:, 1])
+
+
 def test_without_gradients() -> None:
     logits, mask, _ = data((3, 4))
     with torch.no_grad():

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterator
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from torch.utils.data import DataLoader
@@ -38,15 +38,15 @@ def leave_signals_to_the_parent(worker: int) -> None:
 
 def worker_context() -> BaseContext:
     """The system's way to start processes, which notes those that it starts."""
-    context = copy.copy(multiprocessing.get_context())
+    context: Any = copy.copy(multiprocessing.get_context())
 
     def start(*args: Any, **kwargs: Any) -> BaseProcess:
         worker: BaseProcess = type(context).Process(*args, **kwargs)
         _workers[worker] = os.getpid()
         return worker
 
-    context.Process = start  # type: ignore[misc]
-    return context
+    context.Process = start
+    return cast(BaseContext, context)
 
 
 _workers: WeakKeyDictionary[BaseProcess, int] = WeakKeyDictionary()  # of our loaders -> the process that started it

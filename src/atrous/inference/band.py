@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from atrous.inference.resize import DEVICE_STRIP
+from atrous.layers.strips import DEVICE_STRIP
 
 MEMORY = 2**29  # bytes of scores that are kept in memory; more are kept in a file
 _FLOAT = 4  # bytes

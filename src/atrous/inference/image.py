@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atrous.inference.resize import neighbours
+from atrous.layers.strips import neighbours
 
 
 class Image(Protocol):
@@ -109,5 +109,5 @@ class Scaled:
         height, width = self._image.size
         down = neighbours(height, self.size[0], rows.start, rows.stop)
         across = neighbours(width, self.size[1], columns.start, columns.stop)
-        pixels = self._image.part(slice(down.first, down.last), slice(across.first, across.last))  # (N, 3, r, c)
-        return down.blend(across.blend(pixels, dim=3), dim=2)
+        pixels = self._image.part(slice(down.first, down.last), slice(across.first, across.last)).movedim(1, 3)
+        return down.blend(across.blend(pixels, dim=2), dim=1).movedim(3, 1)  # (N, r, c, 3) -> (N, 3, *size)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atrous.inference.resize import resized_strips
+from atrous.layers.strips import resized_strips
 
 
 def labels(logits: Tensor, size: tuple[int, int]) -> Tensor:

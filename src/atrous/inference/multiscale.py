@@ -18,8 +18,8 @@ from torch import Tensor
 from atrous.errors import ConfigError
 from atrous.inference.image import Flipped, Image, Scaled
 from atrous.inference.mode import Mode, Network
-from atrous.inference.resize import resized_strips
 from atrous.inference.whole import Whole
+from atrous.layers.strips import resized_strips
 
 
 @dataclass(frozen=True, kw_only=True)

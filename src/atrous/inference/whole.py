@@ -9,7 +9,7 @@ from torch import Tensor
 
 from atrous.inference.image import Image
 from atrous.inference.mode import Network
-from atrous.inference.resize import resized_strips
+from atrous.layers.strips import resized_strips
 
 
 @dataclass(frozen=True, kw_only=True)

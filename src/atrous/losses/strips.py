@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from atrous.layers.strips import DEVICE_STRIP, neighbours
+
 Piece = Callable[[Tensor, Tensor], Tensor]
 CPU_STRIP = 2**19  # logits in a strip: 2 MiB of float32
-DEVICE_STRIP = 2**25  # 128 MiB, so that the launches of many small strips don't show
 
 
 def map_strips(logits: Tensor, mask: Tensor, piece: Piece) -> Tensor:
@@ -101,15 +102,9 @@ class _Strip:
         self.same = logits.shape[-2:] == mask.shape[-2:]
         self.source_rows = rows
         if not self.same:
-            h, H = logits.shape[-2], mask.shape[-2]
-            position = (torch.arange(rows.start, rows.stop, dtype=torch.float64) + 0.5) * (h / H) - 0.5
-            position = position.clamp(min=0)  # as F.interpolate with align_corners=False
-            above = position.floor().long()
-            below = (above + 1).clamp(max=h - 1)
-            first = int(above[0])
-            self.source_rows = slice(first, int(below[-1]) + 1)
-            self.above, self.below = (above - first).to(logits.device), (below - first).to(logits.device)
-            self.share = (position - above).to(logits.device, _wide(logits))[:, None]  # of the row below
+            sides = logits.shape[-2], mask.shape[-2]
+            self.neighbours = neighbours(*sides, rows.start, rows.stop, torch.float64)
+            self.source_rows = slice(self.neighbours.first, self.neighbours.last)
 
     def of(self, whole: Tensor) -> Tensor:
         """Of a tensor (N, H, W), the part (n, s, W)."""
@@ -128,7 +123,7 @@ class _Strip:
         if self.same:
             return source
         wide = F.interpolate(source, size=(source.shape[2], self.width), mode="bilinear", align_corners=False)
-        return torch.lerp(wide.index_select(2, self.above), wide.index_select(2, self.below), self.share)
+        return self.neighbours.blend(wide, dim=2)
 
 
 def _cut(logits: Tensor, mask: Tensor) -> Iterator[_Strip]:

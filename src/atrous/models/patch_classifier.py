@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from atrous.errors import ConfigError
+from atrous.layers.mirror import mirrored
 from atrous.types import SegOutput
 
 
@@ -154,10 +155,8 @@ def mirror(images: Tensor, patch_size: int) -> Tensor:
     """
     for axis in (2, 3):
         length = images.shape[axis]
-        period = max(1, 2 * (length - 1))
-        index = torch.arange(length + patch_size - 1, device=images.device) - patch_size // 2
-        index = index.remainder(period)
-        images = images.index_select(axis, torch.minimum(index, period - index))
+        index = mirrored(-(patch_size // 2), length + patch_size - 1, length, images.device)
+        images = images.index_select(axis, index)
     return images
 
 

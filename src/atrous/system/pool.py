@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +43,7 @@ def in_processes(read: Callable[[int], T], indices: Sequence[int], *, descriptio
     Much faster for PNG files, whose fastest decoder holds Python's lock (`atrous.data.io.png`). The processes are forked,
     so that `read` need not be picklable; few indices, and systems without a safe fork, take threads.
     """
-    if len(indices) < _FORKED_FROM or sys.platform != "linux":
+    if len(indices) < _FORKED_FROM or sys.platform != "linux" or not hasattr(os, "fork"):
         yield from in_threads(read, indices, description=description)
         return
     context = multiprocessing.get_context("fork")

@@ -1,7 +1,7 @@
 """Bilinear resizing of parts: the values of `F.interpolate` of the whole, without the whole.
 
-They are the same to the last bit where a side grows by a power of two, and to 2e-5 otherwise, where torch's own kernels differ in
-how they round positions; see experiments/fused_labels.
+They differ by the last bits where a side grows by a power of two, and by 2e-5 otherwise, where torch's own kernels differ in how
+they round positions; see experiments/fused_labels.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CPU_STRIP = 2**18  # logits in a strip: 1 MiB of float32, which stays in a processor's cache
+CPU_STRIP = 2**18  # logits in a strip that is read once: 1 MiB of float32, which stays in a processor's cache
 DEVICE_STRIP = 2**25  # 128 MiB, so that the launches of many small strips don't show
 
 
@@ -24,25 +24,25 @@ class Neighbours(NamedTuple):
     last: int  # one beyond them
     above: Tensor  # int64 (pixels,), counted from `first`
     below: Tensor
-    share: Tensor  # float32 (pixels,): of `below`
+    share: Tensor  # (pixels,): of `below`
 
     def blend(self, source: Tensor, dim: int) -> Tensor:
-        """The resized pixels from source pixels `first` to `last` along `dim` (2 or 3) of (N, C, h, w)."""
-        above, below, share = (part.to(source.device) for part in self[2:])
-        pixels = source.permute(0, 2, 3, 1)  # (N, h, w, C), as they lie in memory where a pixel's classes are together
-        share = share[:, None, None] if dim == 2 else share[:, None]
-        upper, lower = pixels.index_select(dim - 1, above), pixels.index_select(dim - 1, below)
-        # Rounded as torch's own kernel rounds: the upper product is not, the lower one is.
-        return torch.addcmul(lower * share, upper, 1 - share).permute(0, 3, 1, 2)
+        """The resized pixels from source pixels `first` to `last` along `dim` of any tensor."""
+        above, below = self.above.to(source.device), self.below.to(source.device)
+        share = self.share.to(source).view(-1, *[1] * (source.ndim - 1 - dim))
+        return torch.lerp(source.index_select(dim, above), source.index_select(dim, below), share)
 
 
-def neighbours(source: int, target: int, start: int, stop: int) -> Neighbours:
+def neighbours(source: int, target: int, start: int, stop: int, dtype: torch.dtype = torch.float32) -> Neighbours:
     """Of pixels `start` to `stop` of a side that is resized from `source` to `target` pixels (`align_corners=False`).
 
-    Positions are computed in float32, as torch computes them for float32 images.
+    Args:
+        source, target: The side's pixels before and after.
+        start, stop: Which pixels of the target.
+        dtype: That positions are computed in; torch computes them in float32 for float32 images.
     """
-    scale = torch.tensor(source, dtype=torch.float32) / target
-    position = (scale * (torch.arange(start, stop, dtype=torch.float32) + 0.5) - 0.5).clamp(min=0)
+    scale = torch.tensor(source, dtype=dtype) / target
+    position = (scale * (torch.arange(start, stop, dtype=dtype) + 0.5) - 0.5).clamp(min=0)
     above = position.long().clamp(max=source - 1)
     below = (above + 1).clamp(max=source - 1)
     first = int(above[0])
@@ -83,5 +83,5 @@ def resized_strips(strips: Iterable[Tensor], source: tuple[int, int], size: tupl
         part = part.contiguous(memory_format=torch.channels_last)
         if w != W:  # columns first: there are fewer of them while the rows are still few
             part = F.interpolate(part, size=(part.shape[2], W), mode="bilinear", align_corners=False)
-        yield part[:, :, : bottom - top] if h == H else wanted.blend(part, dim=2)
+        yield part[:, :, : bottom - top] if h == H else wanted.blend(part.movedim(1, 3), dim=1).movedim(3, 1)
         top = bottom
