@@ -67,13 +67,13 @@ def test_the_better_side_is_named_with_its_interval(left_by, capsys):
     good, poor = left_by("good", accuracy=0.9), left_by("poor", accuracy=0.8)
     compared(good, poor)
     out = capsys.readouterr().out
-    assert "A is better: mIoU +0." in out
+    assert "A is higher, too few seeds: mIoU +0." in out
     assert "val, 40 images, data 0123456789ab" in out
     assert "inference whole" in out
     assert "how another seed would train is not in it" in out
     compared(poor / "result.json", good, "resamples=500")
     out = capsys.readouterr().out
-    assert "B is better: mIoU +0." in out
+    assert "B is higher, too few seeds: mIoU +0." in out
     assert "500 resamples of the images. The interval is about which images" in out
 
 
@@ -87,7 +87,7 @@ def test_what_is_printed_is_the_bootstrap_of_the_files(left_by, capsys):
     found = difference([a], [b], resamples=1000, seed=3)
     compared(a.source, b.source, "resamples=1000", "seed=3")
     out = capsys.readouterr().out
-    assert f"B is better: mIoU +{-found.miou:.3f} [{-found.high:.3f}, {-found.low:.3f}]" in out
+    assert f"B is higher, too few seeds: mIoU {-found.miou:+.3f} [{-found.high:+.3f}, {-found.low:+.3f}]" in out
     (row,) = (line for line in out.splitlines() if "│ car" in line)
     assert f"{found.iou[1]:+.3f}" in row
     assert f"{found.iou_low[1]:+.3f} to {found.iou_high[1]:+.3f}" in row
@@ -155,7 +155,7 @@ def test_other_ways_to_score_are_told_and_compared(left_by, capsys, key):
     compared(left_by("a", accuracy=0.9), left_by("b", accuracy=0.8, **{key: "other"}))
     out = capsys.readouterr().out
     assert f"differs {key}: " in out
-    assert "A is better" in out
+    assert "A is higher" in out
 
 
 def test_a_protocol_from_before_is_shown_as_it_is(left_by, capsys):
@@ -217,7 +217,7 @@ def test_it_needs_no_torch_and_hydra_leaves_it_alone(left_by):
         env={**os.environ, "COLUMNS": "100"},
     )
     assert run.returncode == 0, run.stderr
-    assert "A is better" in run.stdout
+    assert "A is higher" in run.stdout
 
 
 def test_the_protocol_in_two_lines():

@@ -131,7 +131,7 @@ def test_mistakes_are_told(runs, tmp_path, monkeypatch, arguments, error, messag
 def test_a_training_s_folder(finished_run, tmp_path, result_of):
     study = report.run([finished_run], out=tmp_path)
     (group,) = study.groups
-    assert group.miou.mean == result_of(finished_run)["scores"]["miou"]
+    assert group.score.mean == result_of(finished_run)["scores"]["miou"]
     assert list(group.classes) == result_of(finished_run)["per_class"]["names"]
     page = (tmp_path / "report.html").read_text()
     assert "val/miou" in page

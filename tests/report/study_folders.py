@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import yaml
 from PIL import Image
+
+from atrous.report.study import Study, study_of
+from atrous.runs.run import find_runs
 
 CLASSES = ("road", "car", "sky")
 PALETTE = ((128, 64, 128), (0, 0, 142), (70, 130, 180))
@@ -107,3 +113,12 @@ def write_sample(path: Path, accuracy: float, seed: int, size: tuple[int, int] =
     gap = np.full((height, 4, 3), 255, np.uint8)
     path.parent.mkdir(exist_ok=True)
     Image.fromarray(np.concatenate([image, gap, palette[truth], gap, palette[prediction]], 1)).save(path)
+
+
+def folded(folder: Path, compare: Callable[[Any, Any], Any], baseline: str | None = None) -> Study:
+    """The runs below a folder as a report folds them, with differences by `compare` of two sides' folders."""
+    runs, unread = find_runs([folder])
+    options: dict[str, Any] = {"ignored": [("name",), ("paths",), ("logger",)], "baseline": baseline, "resamples": 10}
+    made = lambda others, **_: SimpleNamespace(difference=lambda own: compare(own, others))  # noqa: E731
+    with mock.patch("atrous.report.study.Baseline", made):
+        return study_of(runs, unread, **options)

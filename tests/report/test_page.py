@@ -14,15 +14,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from report.study_folders import write_run
+from report.study_folders import folded, write_run
 
 from atrous.metrics.bootstrap import Difference
 from atrous.report.charts import axis_limits, ticks
 from atrous.report.figures import curves, pareto, sweeps
 from atrous.report.images import samples
 from atrous.report.page import page
-from atrous.report.study import study_of
-from atrous.runs.run import find_runs
 
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'\"&"
 SETTINGS = {"model.output_stride": 8, "model.encoder.output_stride": 8}
@@ -68,9 +66,8 @@ def difference(a, b):
     return Difference(0.1, 0.05, 0.15, ends, ends, ends, confidence=0.95, resamples=10)
 
 
-def study(folder, compare=difference):
-    runs, unread = find_runs([folder])
-    return study_of(runs, unread, ignored=[("name",), ("paths",), ("logger",)], baseline=None, compare=compare)
+def study(folder):
+    return folded(folder, difference)
 
 
 def text_of(folder, out, **changes):
@@ -108,7 +105,7 @@ def test_what_a_reader_finds(grid, tmp_path):
     parsed = Parsed(text_of(grid, tmp_path))
     text = " ".join(parsed.text)
     for group in study(grid).groups:
-        assert f"{group.miou.mean:.3f} ± {group.miou.std:.3f}" in text
+        assert f"{group.score.mean:.3f} ± {group.score.std:.3f}" in text
     assert "+0.100 [+0.050, +0.150]" in text
     assert "better" in text
     assert "loss is not finite" in text

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report.study_folders import write_run
+from report.study_folders import folded, write_run
 
 from atrous.errors import ConfigError, DataError
 from atrous.metrics.bootstrap import Difference
-from atrous.report.study import notes, study_of, word
+from atrous.report.study import notes
+from atrous.runs.compare import verdict
 from atrous.runs.run import find_runs
 
 
@@ -21,8 +22,7 @@ def gap(low, high):
 
 
 def study(folder, baseline=None, compare=lambda a, b: gap(0.1, 0.2)):
-    runs, unread = find_runs([folder])
-    return study_of(runs, unread, ignored=[("name",), ("paths",), ("logger",)], baseline=baseline, compare=compare)
+    return folded(folder, compare, baseline)
 
 
 def test_seeds_are_folded(grid):
@@ -31,8 +31,8 @@ def test_seeds_are_folded(grid):
     assert [group.values for group in found.groups] == [("8",), ("16",)]
     for group, own in zip(found.groups, (scores[:3], scores[3:]), strict=True):
         assert group.n == 3
-        assert group.miou.mean == pytest.approx(statistics.mean(own))
-        assert group.miou.std == pytest.approx(statistics.stdev(own))
+        assert group.score.mean == pytest.approx(statistics.mean(own))
+        assert group.score.std == pytest.approx(statistics.stdev(own))
         assert group.cost("train_seconds") == 90
     assert [run.seed for run in found.runs] == [0, 1, 2, 0, 1, 2]
     assert found.baseline is found.groups[0]
@@ -44,7 +44,7 @@ def test_one_run_has_no_spread_and_no_baseline(tmp_path):
     found = study(tmp_path)
     assert found.baseline is None
     assert found.label(found.groups[0]) == "all runs"
-    assert np.isnan(found.groups[0].miou.std)
+    assert np.isnan(found.groups[0].score.std)
 
 
 def test_an_older_run_of_the_same_seed_is_not_counted(tmp_path):
@@ -85,7 +85,7 @@ def test_a_class_without_a_score_in_one_run_has_the_mean_of_the_others(tmp_path)
     ],
 )
 def test_words(ends, runs, baseline, expected):
-    assert word(gap(*ends), runs, baseline) == expected
+    assert verdict(gap(*ends), runs, baseline) == expected
 
 
 @pytest.mark.parametrize("baseline", ["output_stride=16", "model.output_stride=16", "FOLDER"])

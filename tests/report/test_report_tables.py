@@ -7,9 +7,8 @@ import io
 import re
 
 import pytest
-from report.study_folders import write_run
+from report.study_folders import folded, write_run
 
-from atrous.report.study import study_of
 from atrous.report.tables import runs_csv, table_csv, table_md, table_tex
 from atrous.runs.run import find_runs
 from atrous.system.text import amount, duration, latex, markdown, one_line
@@ -17,15 +16,11 @@ from atrous.system.text import amount, duration, latex, markdown, one_line
 HOSTILE = r"a|b & 50% $x_1$ #{y} ~^\ `<script>`"
 
 
-def study(folder, compare=None):
-    runs, unread = find_runs([folder])
-
+def study(folder):
     def absent(a, b):
         raise ValueError("not compared")
 
-    return study_of(
-        runs, unread, ignored=[("name",), ("paths",), ("logger",)], baseline=None, compare=compare or absent
-    )
+    return folded(folder, absent)
 
 
 def rows_of(text):
@@ -63,8 +58,8 @@ def test_table_csv_holds_what_the_groups_have(grid):
     found = study(grid)
     for row, group in zip(rows_of(table_csv(found)), found.groups, strict=True):
         assert (row["model.output_stride"], row["n"]) == (group.values[0], "3")
-        assert float(row["miou"]) == pytest.approx(group.miou.mean)
-        assert float(row["miou_std"]) == pytest.approx(group.miou.std)
+        assert float(row["miou"]) == pytest.approx(group.score.mean)
+        assert float(row["miou_std"]) == pytest.approx(group.score.std)
 
 
 def test_markdown_is_one_table_whatever_the_texts(tmp_path):

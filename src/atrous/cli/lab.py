@@ -21,7 +21,6 @@ from atrous.lab.page import figures, page
 from atrous.lab.plan import Plan
 from atrous.lab.store import Store
 from atrous.lab.tables import runs_csv, table_csv, table_md
-from atrous.metrics.bootstrap import Difference
 from atrous.report.study import Study, study_of
 from atrous.runs.record import now
 from atrous.runs.run import find_runs
@@ -106,17 +105,13 @@ def _study(roots: Sequence[Path]) -> Study:
         if not root.is_dir():
             raise DataError(f"no folder {root}. Give folders that hold run folders, such as runs/sweep.")
     runs, unread = find_runs(roots)
-    study = study_of(runs, unread, ignored=NOT_COUNTED, baseline=None, compare=_not_compared)
+    study = study_of(runs, unread, ignored=NOT_COUNTED, baseline=None, resamples=None)
     if not study.groups:
         raise DataError(
             f"no finished run in {', '.join(map(str, roots))}, where {len(runs)} others and {len(unread)} unreadable ones lie. "
             "Give the folder of a study whose trainings have ended; `atrous report` tells what became of them."
         )
     return study
-
-
-def _not_compared(a: Sequence[Path], b: Sequence[Path]) -> Difference:
-    raise DataError("`report` compares")
 
 
 def _say(lab: Lab, out: Path, files: Sequence[str]) -> None:

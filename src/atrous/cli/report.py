@@ -17,16 +17,13 @@ from atrous.cli.settings import Words
 from atrous.config.fingerprint import NOT_COUNTED
 from atrous.config.values import NonNegativeInt, PositiveInt
 from atrous.errors import DataError
-from atrous.metrics.bootstrap import Difference
 from atrous.report.page import page
 from atrous.report.study import Study, notes, study_of
 from atrous.report.tables import runs_csv, table_csv, table_md, table_tex
-from atrous.runs import compare
-from atrous.runs.compare import OPTIONS, check_comparable
+from atrous.runs.compare import RESAMPLES
 from atrous.runs.protocol import lines
 from atrous.runs.record import now
 from atrous.runs.run import find_runs
-from atrous.runs.scores import Evaluation, read_evaluation
 from atrous.system.files import write_text
 from atrous.system.text import one_line, short
 
@@ -89,18 +86,8 @@ def run(
             "or `paths.runs` of its trainings."
         )
     count = sum(run.finished for run in runs)
-    draws = resamples or (OPTIONS["resamples"] if count <= _MANY else _FEWER)
-    loaded: dict[Path, Evaluation] = {}
-
-    def difference(a: Sequence[Path], b: Sequence[Path]) -> Difference:
-        for folder in b:  # the baseline, which every comparison needs
-            if folder not in loaded:
-                loaded[folder] = read_evaluation(folder)
-        left, right = [read_evaluation(folder) for folder in a], [loaded[folder] for folder in b]
-        check_comparable([*right, *left])
-        return compare.difference(left, right, resamples=draws, seed=seed)
-
-    study = study_of(runs, unread, ignored=NOT_COUNTED, baseline=baseline, compare=difference)
+    draws = resamples or (RESAMPLES if count <= _MANY else _FEWER)
+    study = study_of(runs, unread, ignored=NOT_COUNTED, baseline=baseline, resamples=draws, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
     title = f"Report: {', '.join(str(short(root.resolve())) for root in roots)}"
     files = {
@@ -141,12 +128,12 @@ def _say(study: Study, out: Path) -> None:
     compared = study.baseline is not None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("settings", overflow="fold")
-    for name in ("n", "mIoU", *["difference", ""] * compared):
+    for name in ("n", study.main_score.name, *["difference", ""] * compared):
         table.add_column(name, justify="right" if name else "left", no_wrap=bool(name))
     for group in study.groups[:_SHOWN]:
         found = group.difference
         gap = ["" if found is None else f"{found.miou:+.3f}", group.word] * compared
-        table.add_row(*map(Text, (study.label(group), str(group.n), group.miou.text(), *gap)))
+        table.add_row(*map(Text, (study.label(group), str(group.n), group.score.text(), *gap)))
     if study.groups:
         console.print(table)
     if len(study.groups) > _SHOWN:

@@ -16,7 +16,6 @@ from atrous.system.text import amount, duration
 
 _POINTS = 150  # of a curve
 _MOST_CURVES = 60  # groups whose metrics.csv are read
-_CURVES = ("val/miou", "train/loss", "val/loss")
 _COSTS = (("macs", "MACs of an image"), ("parameters", "parameters"), ("train_seconds", "training, s"))
 
 
@@ -27,7 +26,7 @@ def sweeps(study: Study) -> list[Chart]:
 
 
 def costs(study: Study) -> list[Chart]:
-    """mIoU over MACs, parameters and seconds, with the Pareto front: what no other setting beats at that cost or less."""
+    """The main score over MACs, parameters and seconds, with the Pareto front: what no other setting beats at that cost or less."""
     return [chart for key, label in _COSTS if (chart := _cost(study, key, label)) is not None]
 
 
@@ -39,7 +38,7 @@ def curves(study: Study) -> tuple[list[Chart], int]:
     shown = study.ranked[:_MOST_CURVES]
     histories = [[run.history() for run in group.runs] for group in shown]
     charts = []
-    for metric in _CURVES:
+    for metric in (study.main_score.monitor, "train/loss", "val/loss"):
         series = []
         for group, runs in zip(shown, histories, strict=True):
             logged = [history[metric] for history in runs if metric in history]
@@ -95,11 +94,11 @@ def _sweep(study: Study, index: int) -> Chart | None:
     place = dict(zip(values, numbers, strict=True))
     log = numeric and needs_log(numbers)
     chart = Chart(
-        title=f"mIoU over {column.name}",
+        title=f"{study.main_score.name} over {column.name}",
         x=axis_limits(numbers, log=log) if numeric else (-0.6, len(values) - 0.4),
-        y=axis_limits([score for group in study.groups for score in group.miou.values]),
+        y=axis_limits([score for group in study.groups for score in group.score.values]),
         x_label=column.name,
-        y_label="mIoU",
+        y_label=study.main_score.name,
         log=log,
         names=() if numeric else values,
         at=_apart(numbers, log=log) if numeric else (),
@@ -113,10 +112,10 @@ def _sweep(study: Study, index: int) -> Chart | None:
         groups.sort(key=lambda group: place[group.values[index]])
         across = np.array([place[group.values[index]] + shift for group in groups])
         if numeric:
-            chart.line(across, np.array([group.miou.mean for group in groups]), tint, names[-1][1])
+            chart.line(across, np.array([group.score.mean for group in groups]), tint, names[-1][1])
         for x, group in zip(across.tolist(), groups, strict=True):
-            label = f"{study.label(group)}: {group.miou.text()}, n={group.n}"
-            chart.spread(x, group.miou, tint, label, group.id)
+            label = f"{study.label(group)}: {group.score.text()}, n={group.n}"
+            chart.spread(x, group.score, tint, label, group.id)
     chart.legend = names if len(lines) > 1 else ()
     return chart
 
@@ -125,20 +124,20 @@ def _cost(study: Study, key: str, label: str) -> Chart | None:
     groups = [group for group in study.groups if group.cost(key) > 0]
     if len(groups) < 2:
         return None
-    spent, scores = [group.cost(key) for group in groups], [group.miou.mean for group in groups]
+    spent, scores = [group.cost(key) for group in groups], [group.score.mean for group in groups]
     log = needs_log(spent)
     chart = Chart(
-        title=f"mIoU over {label}",
+        title=f"{study.main_score.name} over {label}",
         x=axis_limits(spent, log=log),
         y=axis_limits(scores),
         x_label=label,
-        y_label="mIoU",
+        y_label=study.main_score.name,
         log=log,
     )
     front = draw_front(chart, spent, scores)
     for index, group in enumerate(groups):
         told = duration(spent[index]) if key == "train_seconds" else f"{amount(spent[index])} {key}"
-        title = f"{study.label(group)}: {group.miou.text()} at {told}"
+        title = f"{study.label(group)}: {group.score.text()} at {told}"
         chart.dot(spent[index], scores[index], f"{style(study, group)}{' best' * (index in front)}", title, group.id)
     chart.legend = legend(study, groups)
     return chart

@@ -75,7 +75,7 @@ def samples(groups: list[Group]) -> tuple[list[SampleComparison], list[str]]:
             found.append(SampleComparison(Path(name).stem, size, image, truth, predictions))
     notes = []
     if len(groups) > len(shown) and found:
-        notes.append(f"Shown are {len(shown)} of {len(groups)} settings: the baseline and those of the highest mIoU.")
+        notes.append(f"Shown are {len(shown)} of {len(groups)} settings: the baseline and those of the highest scores.")
     if broken:
         notes.append(f"{broken} sample files could not be read as image | truth | prediction.")
     if full:

@@ -12,8 +12,9 @@ import numpy as np
 from atrous.pages.frame import render
 from atrous.report.figures import costs, curves, sweeps
 from atrous.report.images import samples
-from atrous.report.study import FEWEST, Group, Study, notes
+from atrous.report.study import Group, Study, notes
 from atrous.report.tables import interval
+from atrous.runs.compare import FEWEST
 from atrous.system.text import amount, duration
 
 _MOST_CELLS = 12_000  # of the heat map
@@ -34,7 +35,7 @@ def page(study: Study, *, title: str, out: Path, command: str, created: str, pro
     compared = [group.difference for group in study.groups if group.difference is not None]
     ends = [abs(end) for found in compared for end in (found.low, found.high) if not math.isnan(end)]
     heads: list[tuple[str, str, bool]] = [(column.name, column.key, False) for column in study.columns]
-    heads += [("n", "", True), ("mIoU", "", True)]
+    heads += [("n", "", True), (study.main_score.name, "", True)]
     if study.baseline is not None:
         heads += [("difference, 95 % interval", "", True), ("", "", False), ("verdict", "", False)]
     drawn, undrawn = curves(study)
@@ -49,7 +50,7 @@ def page(study: Study, *, title: str, out: Path, command: str, created: str, pro
         created=created,
         protocol=protocol,
         finished=sum(run.finished for run in study.runs),
-        best=max(study.groups, key=lambda group: group.miou.mean) if len(study.groups) > 1 else None,
+        best=max(study.groups, key=lambda group: group.score.mean) if len(study.groups) > 1 else None,
         heads=[*heads, *((name, "", True) for name in ("parameters", "MACs", "training"))],
         largest=max(ends, default=0.0),
         costs=_COSTS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from atrous.errors import ConfigError, DataError
 from atrous.metrics.bootstrap import Difference
+from atrous.metrics.main_score import MEAN_IOU, MainScore
 from atrous.report.settings import Column, order, settings_of
+from atrous.runs.compare import Baseline, verdict
 from atrous.runs.run import Run, Unread
 from atrous.system.text import score
-
-FEWEST = 3  # runs a side before a difference is called one; below, nothing tells how much a seed changes
-Compare = Callable[[Sequence[Path], Sequence[Path]], Difference]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Group:
         values: The text of each column.
         runs: One for each seed, the newest.
         repeated: Older runs of the same seeds, which are not counted: they would look like further seeds.
-        difference: This group's mIoU minus the baseline's; None where it was not compared.
+        difference: This group's main score minus the baseline's; None where it was not compared.
         word: What that comes to.
         why: What stands in the way of a comparison.
     """
@@ -73,7 +72,8 @@ class Group:
         return len(self.runs)
 
     @property
-    def miou(self) -> Spread:
+    def score(self) -> Spread:
+        """The main score."""
         return Spread(tuple(run.score for run in self.runs))
 
     @property
@@ -115,6 +115,10 @@ class Study:
     unread: list[Unread]
     implied: list[str]
 
+    @property
+    def main_score(self) -> MainScore:
+        return self.runs[0].main_score if self.runs else MEAN_IOU
+
     @functools.cached_property
     def numbers(self) -> dict[Path, int]:
         """Each run's number, from 1 on, by its folder."""
@@ -122,8 +126,8 @@ class Study:
 
     @functools.cached_property
     def ranked(self) -> list[Group]:
-        """The baseline, then the others by falling mIoU: what is shown first where not all can be."""
-        return sorted(self.groups, key=lambda group: (group is not self.baseline, -group.miou.mean))
+        """The baseline, then the others by falling score: what is shown first where not all can be."""
+        return sorted(self.groups, key=lambda group: (group is not self.baseline, -group.score.mean))
 
     @property
     def unfinished(self) -> list[Run]:
@@ -144,7 +148,8 @@ def study_of(
     *,
     ignored: Sequence[tuple[str, ...]],
     baseline: str | None,
-    compare: Compare,
+    resamples: int | None,
+    seed: int = 0,
 ) -> Study:
     """Folds the runs and compares each group with the baseline.
 
@@ -153,7 +158,8 @@ def study_of(
         unread: Passed on.
         ignored: See `settings_of`.
         baseline: Settings as a group has them, `output_stride=16,loss=dice`, or one of its run folders; None: the first.
-        compare: The difference in mIoU of two sides' run folders; raises DataError where they can't be compared.
+        resamples: Of the images, for the differences; None: nothing is compared.
+        seed: Of the resamples.
 
     Raises:
         ConfigError: If the baseline names no group, or several.
@@ -182,31 +188,23 @@ def study_of(
         settings.implied,
     )
     chosen = _choose(study, baseline)
-    if chosen is not None:
+    if chosen is not None and resamples is not None:
+        compared = Baseline([run.folder for run in chosen.runs], resamples=resamples, seed=seed)
         for group in found:
-            _judge(group, chosen, compare)
+            _judge(group, chosen, compared)
     return Study(study.columns, found, chosen, study.runs, study.values, study.unread, study.implied)
 
 
-def word(found: Difference, runs: int, baseline: int) -> str:
-    """What a difference comes to, for `runs` runs against `baseline` ones."""
-    if not found.shown:
-        return "no difference shown"
-    if min(runs, baseline) < FEWEST:
-        return f"{'higher' if found.miou > 0 else 'lower'}, too few seeds"
-    return "better" if found.miou > 0 else "worse"
-
-
-def _judge(group: Group, baseline: Group, compare: Compare) -> None:
-    if group is baseline:
+def _judge(group: Group, chosen: Group, baseline: Baseline) -> None:
+    if group is chosen:
         group.word = "baseline"
         return
     try:
-        group.difference = compare([run.folder for run in group.runs], [run.folder for run in baseline.runs])
+        group.difference = baseline.difference([run.folder for run in group.runs])
     except (DataError, ValueError, OSError) as error:
         group.word, group.why = "not comparable", str(error)
         return
-    group.word = word(group.difference, group.n, baseline.n)
+    group.word = verdict(group.difference, group.n, chosen.n)
 
 
 def _choose(study: Study, baseline: str | None) -> Group | None:

@@ -40,7 +40,7 @@ def runs_csv(study: Study) -> str:
 
 def table_csv(study: Study) -> str:
     """A row per setting, numbers in full."""
-    head = [*(column.key for column in study.columns), "n", "miou", "miou_std"]
+    head = [*(column.key for column in study.columns), "n", study.main_score.key, f"{study.main_score.key}_std"]
     head += ["difference", "difference_low", "difference_high", "verdict", *_COSTS]
     rows = []
     for group in study.groups:
@@ -48,7 +48,7 @@ def table_csv(study: Study) -> str:
         gap = ["", "", ""] if found is None else [in_full(found.miou), in_full(found.low), in_full(found.high)]
         costs = [in_full(group.cost(key)) for key in _COSTS]
         rows.append(
-            [*group.values, group.n, in_full(group.miou.mean), in_full(group.miou.std), *gap, group.word, *costs]
+            [*group.values, group.n, in_full(group.score.mean), in_full(group.score.std), *gap, group.word, *costs]
         )
     return csv_text(head, rows)
 
@@ -96,11 +96,16 @@ def interval(group: Group) -> str:
 
 def _table(study: Study) -> tuple[list[str], list[list[str]]]:
     compared = study.baseline is not None
-    head = [*(column.name for column in study.columns), "n", "mIoU", *["difference", "verdict"] * compared]
+    head = [
+        *(column.name for column in study.columns),
+        "n",
+        study.main_score.name,
+        *["difference", "verdict"] * compared,
+    ]
     head += ["parameters", "MACs", "training"]
     rows = []
     for group in study.groups:
-        row = [*group.values, str(group.n), group.miou.text(), *[interval(group), group.word] * compared]
+        row = [*group.values, str(group.n), group.score.text(), *[interval(group), group.word] * compared]
         row += [amount(group.cost("parameters")), amount(group.cost("macs")), duration(group.cost("train_seconds"))]
         rows.append(row)
     return head, rows

@@ -5,16 +5,19 @@ Imports no torch, so that the answer is there in a second.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from atrous.errors import DataError
 from atrous.metrics.bootstrap import Difference, paired_difference
 from atrous.runs.protocol import differences, lines
-from atrous.runs.scores import Evaluation
+from atrous.runs.scores import Evaluation, read_evaluation
 
-OPTIONS = {"resamples": 10_000, "seed": 0}
+RESAMPLES = 10_000
+FEWEST = 3  # runs a side before a difference is called one; below, nothing tells how much a seed changes
 
 
 def check_comparable(runs: Sequence[Evaluation]) -> list[str]:
@@ -62,13 +65,42 @@ def paired_by_seed(a: Sequence[Evaluation], b: Sequence[Evaluation]) -> bool:
     return seeds[0] == seeds[1] and len(seeds[0]) == len(a) == len(b)
 
 
-def verdict(found: Difference) -> str:
-    """What the difference in mIoU comes to, in words."""
+class Baseline:
+    """Run folders with which others are compared; they are read once.
+
+    Args:
+        folders: Of the runs.
+        resamples, seed: Of the images.
+    """
+
+    def __init__(self, folders: Sequence[Path], *, resamples: int, seed: int) -> None:
+        self._folders, self._options = folders, {"resamples": resamples, "seed": seed}
+
+    @functools.cached_property
+    def _runs(self) -> list[Evaluation]:
+        return [read_evaluation(folder) for folder in self._folders]
+
+    def difference(self, folders: Sequence[Path]) -> Difference:
+        """The main score of the runs in `folders` less that of the baseline.
+
+        Raises:
+            DataError: If a folder can't be read, or the scores can't be compared.
+        """
+        runs = [read_evaluation(folder) for folder in folders]
+        check_comparable([*self._runs, *runs])
+        return difference(runs, self._runs, **self._options)
+
+
+def verdict(found: Difference, runs: int, others: int) -> str:
+    """What the difference of `runs` runs from `others` comes to.
+
+    One of: no difference shown; better; worse; higher, too few seeds; lower, too few seeds.
+    """
     if not found.shown:
-        return f"no difference shown: mIoU {found.miou:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
-    if found.miou > 0:
-        return f"A is better: mIoU +{found.miou:.3f} [{found.low:.3f}, {found.high:.3f}]"
-    return f"B is better: mIoU +{-found.miou:.3f} [{-found.high:.3f}, {-found.low:.3f}]"
+        return "no difference shown"
+    if min(runs, others) < FEWEST:
+        return f"{'higher' if found.miou > 0 else 'lower'}, too few seeds"
+    return "better" if found.miou > 0 else "worse"
 
 
 def protocol_lines(run: Evaluation) -> Sequence[str]:
