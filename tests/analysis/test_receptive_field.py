@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from atrous.analysis.reach import Reach
 from atrous.analysis.receptive_field import receptive_fields
+from atrous.analysis.tracer import ReceptiveFieldTracer
 from atrous.encoders.encoder import Encoder
 from atrous.errors import ConfigError
 from atrous.layers.upsample import resize
@@ -135,10 +135,10 @@ def test_branches_of_a_graph_equal_the_gradients_support():
             net(x)[..., 14, 15].sum().backward()
         support |= x.grad[0].abs().sum(0) > 0
     images = torch.empty(1, 3, 96, 96, device="meta", dtype=torch.float64)
-    with torch.no_grad(), Reach(images) as reach:
+    with torch.no_grad(), ReceptiveFieldTracer(images) as tracer:
         out = net.to("meta")(images)
-    rows, columns = reach.of(out)
-    assert not reach.unknown
+    rows, columns = tracer.of(out)
+    assert not tracer.unknown
     for axis, line in ((1, rows[:, 0, 0, 14, 0]), (0, columns[:, 0, 0, 0, 15])):
         seen = support.any(axis).nonzero().flatten()
         assert (int(line[0]), -int(line[1])) == (int(seen[0]), int(seen[-1]))

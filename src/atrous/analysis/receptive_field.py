@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from atrous.analysis.reach import Reach
+from atrous.analysis.tracer import ReceptiveFieldTracer
 from atrous.errors import ConfigError
 from atrous.layers.aspp import ASPP
 from atrous.layers.twin import meta_twin
@@ -70,11 +70,11 @@ def receptive_fields(model: nn.Module) -> Fields:
     named = dict(_named(twin))
     for size in _SIZES:
         images = torch.empty(1, 3, size, size, device="meta")
-        reach = Reach(images)
+        tracer = ReceptiveFieldTracer(images)
         found: dict[str, _Seen] = {}
-        hooks = [module.register_forward_hook(_noter(name, reach, found)) for name, module in named.items()]
+        hooks = [module.register_forward_hook(_noter(name, tracer, found)) for name, module in named.items()]
         try:
-            with torch.no_grad(), nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH), reach:
+            with torch.no_grad(), nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH), tracer:
                 output = twin(images)
         except (NotImplementedError, RuntimeError) as error:
             raise ConfigError(
@@ -86,29 +86,29 @@ def receptive_fields(model: nn.Module) -> Fields:
                 hook.remove()
         logits = getattr(output, "logits", output)
         for name, tensor in (("logits", logits), *((f"aux[{i}]", x) for i, x in enumerate(getattr(output, "aux", ())))):
-            _note(name, tensor, reach, found)
+            _note(name, tensor, tracer, found)
         if all(seen.decided for seen in found.values()):
             break
     order = [name for name in found if name != "logits"] + ["logits"] * ("logits" in found)
-    return Fields([found[name].part(name) for name in order], sorted(reach.unknown))
+    return Fields([found[name].part(name) for name in order], sorted(tracer.unknown))
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is noted of a map: the reaches along its rows and along its columns, (2, h) and (2, w)."""
+    """What is known of a map: the extents along its rows and along its columns, (2, h) and (2, w)."""
 
     channels: int
     size: int
-    reaches: tuple[Tensor, Tensor]
+    extents: tuple[Tensor, Tensor]
 
     @property
     def decided(self) -> bool:
         """Whether a larger image would tell no more."""
-        return all(field or (whole and self.size > _SIZES[0]) for field, whole in map(self._field, self.reaches))
+        return all(field or (whole and self.size > _SIZES[0]) for field, whole in map(self._field, self.extents))
 
-    def _field(self, reach: Tensor) -> tuple[int | None, bool]:
+    def _field(self, extent: Tensor) -> tuple[int | None, bool]:
         """The largest field away from the border, None where it takes up half the image; whether the first place sees all."""
-        first, last = reach[0], -reach[1]
+        first, last = extent[0], -extent[1]
         whole = bool(first[0] <= 0 and last[0] >= self.size - 1)
         inside = (first > 0) & (last < self.size - 1) & (first <= last)
         if not inside.any():
@@ -117,59 +117,59 @@ class _Seen:
         return (field if field <= self.size // 2 else None), whole
 
     def part(self, name: str) -> Part:
-        height, width = (self._field(reach)[0] for reach in self.reaches)
+        height, width = (self._field(extent)[0] for extent in self.extents)
         return Part(
-            name, self.channels, (self._stride(self.reaches[0]), self._stride(self.reaches[1])), (height, width)
+            name, self.channels, (self._stride(self.extents[0]), self._stride(self.extents[1])), (height, width)
         )
 
-    def _stride(self, reach: Tensor) -> float:
+    def _stride(self, extent: Tensor) -> float:
         """How far the fields' centres move from place to place; a map without padding is smaller than its stride says."""
-        first, last = reach[0], -reach[1]
+        first, last = extent[0], -extent[1]
         centres = (first + last)[(first > 0) & (last < self.size - 1)] / 2
         # Some maps' fields move unevenly, such as those after a transposed convolution, but repeat after a few places.
         for period in range(1, min(_LONGEST_PERIOD, len(centres) - 1) + 1):
             moved = centres[period:] - centres[:-period]
             if (moved == moved[0]).all():
                 return round(float(moved[0]) / period, 1)
-        return self.size / reach.shape[1]
+        return self.size / extent.shape[1]
 
 
-def _noter(name: str, reach: Reach, found: dict[str, _Seen]) -> Any:
+def _noter(name: str, tracer: ReceptiveFieldTracer, found: dict[str, _Seen]) -> Any:
     def note(module: nn.Module, args: Any, output: Any) -> None:
         if isinstance(output, Tensor):
-            _note(name, output, reach, found)
+            _note(name, output, tracer, found)
         elif isinstance(output, list | tuple):
             for index, item in enumerate(output):
-                _note(f"{name}[{index}]", item, reach, found)
+                _note(f"{name}[{index}]", item, tracer, found)
 
     return note
 
 
-def _note(name: str, tensor: Any, reach: Reach, found: dict[str, _Seen]) -> None:
+def _note(name: str, tensor: Any, tracer: ReceptiveFieldTracer, found: dict[str, _Seen]) -> None:
     """Keeps the first call of each module: DeepLabv2 runs its encoder at several scales, the image's own first."""
     if not isinstance(tensor, Tensor) or tensor.dim() != 4 or name in found:
         return
-    noted = reach.of(tensor)
-    if noted is None:
+    extents = tracer.of(tensor)
+    if extents is None:
         return
-    rows, columns = noted
+    rows, columns = extents
     height, width = tensor.shape[-2:]
     found[name] = _Seen(
         channels=tensor.shape[1],
-        size=reach.size,
-        reaches=(
+        size=tracer.size,
+        extents=(
             _line(rows, 3, height),
             _line(columns, 4, width),
         ),
     )
 
 
-def _line(reach: Tensor, dim: int, length: int) -> Tensor:
-    """What was noted along one dimension, in the middle of the others."""
+def _line(extent: Tensor, dim: int, length: int) -> Tensor:
+    """An extent along one dimension, in the middle of the others."""
     for other in range(1, 5):
         if other != dim:
-            reach = reach.narrow(other, reach.shape[other] // 2, 1)
-    return reach.flatten(1).expand(2, length)
+            extent = extent.narrow(other, extent.shape[other] // 2, 1)
+    return extent.flatten(1).expand(2, length)
 
 
 def _named(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
