@@ -101,3 +101,30 @@ def test_a_killed_one_goes_on_to_the_same_end(runs):
     else:
         weights = [torch.load(run.parent / "checkpoints" / "best.ckpt")["state_dict"] for run in (expected, result)]
         torch.testing.assert_close(*weights, atol=1e-4, rtol=0)
+
+
+def test_a_study_trains_what_is_new_alone(runs, capfd):
+    before = {path: path.read_text() for path in (runs / "rates").rglob("result.json")}
+    words = [word for word in words_of(runs / "rates" / "lr-0.05-2c23121e", runs) if "optimizer.lr" not in word]
+    train.main(["-m", *words, "optimizer.lr=0.02,0.05,0.1"])
+    assert "3 jobs, 2 finished already" in capfd.readouterr().out
+    found, _ = find_runs([runs / "rates"])
+    assert sorted(run.settings["optimizer.lr"] for run in found if run.finished) == [0.02, 0.05, 0.1]
+    assert {path: path.read_text() for path in before} == before
+
+
+def test_a_search_goes_on(runs, capfd):
+    pytest.importorskip("optuna")
+    before = {path: path.read_text() for path in (runs / "search").rglob("result.json")}
+    words = [word for word in words_of(runs / "search" / "lr-0.0884-e67346b9", runs) if "optimizer.lr" not in word]
+    search = ["-m", *words, "hydra/sweeper=search", "hydra.sweeper.trials=3"]
+    with pytest.raises(SystemExit):
+        train.main([*search, "optimizer.lr=tag(log,interval(1e-3,1e-1))", "data.batch_size=2"])
+    assert "holds a search of other settings" in capfd.readouterr().err
+    train.main([*search, "optimizer.lr=tag(log,interval(1e-3,1e-1))"])
+    assert "3 trials, 2 ended already" in capfd.readouterr().out
+    with (runs / "search" / "trials.csv").open() as file, (OLD / "runs" / "search" / "trials.csv").open() as old:
+        rows, earlier = list(csv.DictReader(file)), list(csv.DictReader(old))
+    assert rows[:2] == earlier
+    assert (len(rows), rows[2]["outcome"]) == (3, "finished")
+    assert {path: path.read_text() for path in before} == before

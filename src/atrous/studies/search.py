@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from atrous.config.fingerprint import fingerprint
+from atrous.config.fingerprint import VERSION, fingerprint
 from atrous.config.search_space import Choice, Number, check_settings, first_points, read_space, size, written
 from atrous.errors import ConfigError, TrainingError
 from atrous.runs.history import MONITOR, validation_scores
+from atrous.runs.run import load_run
 from atrous.studies.search_trials import ENDED, Trial, best_of, say_best, table, write_trials
 from atrous.studies.study import Job, Multirun, launch_jobs, plan
 from atrous.system.locks import hold
@@ -207,12 +208,23 @@ class Search:
     def _trial(self, frozen: Any) -> Any:
         return self._optuna.trial.Trial(self._study, frozen._trial_id)  # there is no public way to go on with one
 
+    def _fits_trials(self) -> bool:
+        """Whether this command would give a trial the settings that its run has."""
+        for trial in self._study.get_trials(deepcopy=False):
+            run = load_run(self.multirun.folder / str(trial.user_attrs.get(FOLDER)))
+            if run is not None:
+                job = self.multirun.compose(self._overrides(written(self._space, trial.params)))
+                return run.fingerprint == fingerprint(job.resolved())
+        return True
+
     def _check_same(self, counted: str) -> None:
         """Refuses to mix searches whose scores can't be compared."""
         to_json = self._optuna.distributions.distribution_to_json
         space = {key: to_json(distribution) for key, distribution in self._distributions.items()}
-        now = {"space": space, "fixed": self._fixed, "fingerprint": counted}
+        now = {"space": space, "fixed": self._fixed, "fingerprint": counted, "version": VERSION}
         before = self._study.user_attrs.get("settings")
+        if before is not None and before.get("version") != VERSION and before["space"] == space and self._fits_trials():
+            before = None  # its fingerprint was made by other names
         if before is None:
             self._study.set_user_attr("settings", now)
         elif before["space"] != space or before["fingerprint"] != counted:

@@ -6,6 +6,7 @@ launches it starts `atrous.worker` on the folder. What came of it is read from t
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from rich.table import Column, Table
 from atrous.config.fingerprint import fingerprint
 from atrous.config.jobs import JobConfig
 from atrous.errors import TrainingError
+from atrous.runs.resume import renamed_folders
 from atrous.runs.run import Status, load_run
 from atrous.system.files import write_text
 from atrous.system.locks import is_held
@@ -86,6 +88,11 @@ class Multirun:
     launch: Callable[[Sequence[Job], int], None]
     dry_run: bool = False
 
+    @functools.cached_property
+    def renamed(self) -> dict[str, Path]:
+        """See `renamed_folders`; read once, since only earlier versions of atrous make them."""
+        return renamed_folders(self.folder)
+
 
 def run_study(combinations: Sequence[Sequence[str]], multirun: Multirun) -> None:
     """Runs the jobs that are not finished, and shows what came of all.
@@ -133,9 +140,11 @@ def plan(combinations: Sequence[Sequence[str]], multirun: Multirun, *, named_by:
     jobs: dict[str, Job] = {}
     for overrides, slug in zip(combinations, _slugs(combinations, named_by), strict=True):
         config = multirun.compose(overrides)
-        digits = fingerprint(config.resolved())[:DIGITS]
+        counted = fingerprint(config.resolved())
+        digits = counted[:DIGITS]
         there = sorted(multirun.folder.glob(f"*-{digits}"))  # another grid may have given it another name
-        folder = there[0] if there else multirun.folder / f"{slug}-{digits}"
+        there = [*there, *filter(None, [multirun.renamed.get(counted)]), multirun.folder / f"{slug}-{digits}"]
+        folder = there[0]
         jobs.setdefault(digits, Job(folder, list(overrides), config))
     return list(jobs.values())
 
