@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from atrous.data.sampling import EvalSampler, RareClasses, TrainSampler, Transformed
+from atrous.data.sampling import RareClasses, TrainSampler, Transformed, eval_keys
 from atrous.data.transforms import TrainTransform
 from atrous.errors import ConfigError, DataError
 from atrous.types import ClassInfo, RawSample
@@ -61,7 +61,7 @@ def test_the_ranks_batches_together_are_those_of_one_process(world_size, accumul
 
 @pytest.mark.parametrize(("length", "world_size"), [(10, 1), (10, 3), (2, 4), (0, 2)])
 def test_evaluation_sees_every_sample_once(length, world_size):
-    samplers = [EvalSampler(length=length, rank=rank, world_size=world_size) for rank in range(world_size)]
+    samplers = [eval_keys(length, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert all(len(sampler) == len(list(sampler)) for sampler in samplers)
     assert sorted(key for sampler in samplers for key in sampler) == [(0, index) for index in range(length)]
     assert list(samplers[0]) == sorted(samplers[0])

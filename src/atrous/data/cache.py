@@ -18,7 +18,7 @@ from atrous.types import RawSample, SegmentationDataset
 _SAMPLES, _INDEX = "samples.bin", "index.npy"
 _ALIGNED = 64  # bytes
 _AROUND = 2**16  # bytes that Linux loads around each page that is asked for
-_GUESSED_FROM = 8  # samples whose sizes tell how large a cache will be
+_GUESSED_FROM = 8  # samples from whose sizes the cache's is estimated
 
 
 class InMemory:
@@ -103,7 +103,7 @@ class OnDisk:
         return RawSample(image, mask, os.fsdecode(row["name"]))
 
     def _forget_last(self, start: int, end: int) -> None:
-        """Lets go of what was loaded of the sample before, or else a process grows to the size of the file.
+        """Unmaps the pages of the sample before; otherwise a process grows to the size of the file.
 
         The system keeps the file's pages, and gives them back to a view that is still in use.
         """

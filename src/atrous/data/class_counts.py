@@ -1,4 +1,4 @@
-"""How many pixels of each class each image has: counted once and kept on disk."""
+"""Counts the pixels of each class in each image, once; the counts are kept on disk."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import cv2
@@ -13,13 +13,13 @@ import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler, default_collate
+from torch.utils.data import DataLoader, default_collate
 
 from atrous.data.audit.cache import check_before_training, check_together
 from atrous.data.cache import InMemory, OnDisk
 from atrous.data.class_counts import count_classes
 from atrous.data.loader import LateLoader, leave_signals_to_the_parent, worker_context
-from atrous.data.sampling import EvalSampler, Key, RareClasses, TrainSampler, Transformed
+from atrous.data.sampling import Key, RareClasses, TrainSampler, Transformed, eval_keys
 from atrous.data.transforms import EvalTransform, Transform
 from atrous.errors import ConfigError, DataError
 from atrous.system.devices import cores
@@ -27,7 +27,6 @@ from atrous.types import Batch, ClassInfo, Sample, SegmentationDataset
 
 SPLITS = ("train", "val", "test")
 CACHES = ("none", "ram", "disk")
-_STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",)}  # the split that is scored is not always `test`
 
 
 class SegmentationDataModule(LightningDataModule):
@@ -159,11 +158,13 @@ class SegmentationDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Builds and checks the splits that `stage` ("fit" or "validate") needs; see `dataset` for errors."""
-        for split in _STAGE_SPLITS.get(stage, ()):
+        for split in {"fit": ("train", "val"), "validate": ("val",)}.get(
+            stage, ()
+        ):  # the scored split is not always `test`
             self.dataset(split)
 
     def state_dict(self) -> dict[str, int]:
-        """How far in which epoch the training is, for its checkpoints."""
+        """The epoch and its batches done, for checkpoints."""
         if self.trainer is None:
             return {}
         done = self.trainer.fit_loop.epoch_loop.batch_progress.current.state_dict()
@@ -203,25 +204,24 @@ class SegmentationDataModule(LightningDataModule):
         return self._loader(dataset, self.train_transform, sampler, self.batch_size // parts)
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """As `eval_dataloader`."""
+        """See `eval_dataloader`."""
         return self.eval_dataloader("val")
 
     def test_dataloader(self) -> DataLoader[Sample]:
-        """As `eval_dataloader`."""
+        """See `eval_dataloader`."""
         return self.eval_dataloader("test")
 
     def eval_dataloader(self, split: str) -> DataLoader[Sample]:
         """A split in order, without augmentation, in batches of `eval_batch_size`; each sample once over all devices."""
         dataset = self.dataset(split)
         rank, world_size = self._place()
-        sampler = EvalSampler(length=len(dataset), rank=rank, world_size=world_size)
-        return self._loader(dataset, self.eval_transform, sampler, self.eval_batch_size)
+        keys = eval_keys(len(dataset), rank=rank, world_size=world_size)
+        return self._loader(dataset, self.eval_transform, keys, self.eval_batch_size)
 
     def _loader(
-        self, dataset: SegmentationDataset, transform: Transform, sampler: Sampler[Key], batch_size: int
+        self, dataset: SegmentationDataset, transform: Transform, sampler: Iterable[Key], batch_size: int
     ) -> DataLoader[Sample]:
-        workers = self._cores() - 1 if self.num_workers is None else self.num_workers
-        workers = min(workers, 8) if self.num_workers is None else workers
+        workers = min(self._cores() - 1, 8) if self.num_workers is None else self.num_workers
         return LateLoader(
             Transformed(dataset=dataset, transform=transform, seed=self.seed),
             batch_size=batch_size,

@@ -74,7 +74,7 @@ def random_elastic_crop(
 
 
 def crop_places(size: tuple[int, int], moves: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
-    """Where each pixel of a crop reads: its own place turned about the crop's centre, and displaced.
+    """Computes where each pixel of a crop reads: its own place turned about the crop's centre, and displaced.
 
     Args:
         size: Height and width of the crop.
@@ -98,7 +98,7 @@ def crop_places(size: tuple[int, int], moves: NDArray[np.float64], angle: float)
 
 
 def _spline(side: int) -> NDArray[np.float64]:
-    """What each node adds to each of `side` pixels along one side of the grid, (side, nodes)."""
+    """Weights of the nodes for each of `side` pixels along one side of the grid, (side, nodes)."""
     spline = CubicSpline(np.arange(_NODES), np.eye(_NODES), bc_type="clamped")
     weights: NDArray[np.float64] = spline(np.linspace(0, _NODES - 1, side))
     return weights

@@ -155,7 +155,7 @@ def _files(root: Path, source: str, split: str, val_slices: int) -> FilePairs:
 
 
 def _of_split(slices: range, split: str, val_slices: int) -> range:
-    """Those positions of a stack that belong to `split`: for val the last ones, for test all."""
+    """The positions in a stack of a split's slices: for val the last ones, for test all."""
     if split == "test" or not slices:
         return slices
     if not 0 < val_slices < len(slices):

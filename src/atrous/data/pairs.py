@@ -1,4 +1,4 @@
-"""What every dataset on disk is built from: one image file and one mask file per sample."""
+"""Datasets of one image file and one mask file per sample, as nearly all on disk are."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class FilePairs:
     Paths are kept as one array of bytes: worker processes share it, so that memory does not grow with the dataset.
 
     Args:
-        title: What messages call it, such as "CamVid's split 'train' at data/camvid".
-        remedy: What messages end with: where to get the data set, and the layout expected.
+        title: Its name in messages, such as "CamVid's split 'train' at data/camvid".
+        remedy: The end of messages: where to get the data set, and the layout expected.
         names: One stable, unique, path-like name per sample.
         images: The image files.
         masks: The mask files. None: the split has no labels, and every pixel is ignored.
@@ -63,7 +63,7 @@ class FilePairs:
         return len(self._names)
 
     def __getitem__(self, index: int) -> RawSample:
-        """As `read`, at full size."""
+        """Reads sample `index` at full size, see `read`."""
         return self.read(index)
 
     def read(self, index: int, *, reduction: int = 1) -> RawSample:
@@ -120,7 +120,7 @@ def read_pair(image_path: Path, mask_path: Path, name: str, reader: MaskReader, 
     reduced = is_jpeg(image_path) and image.shape[:2] == tuple(-(-side // reduction) for side in mask.shape)
     if image.shape[:2] != mask.shape and not reduced:
         if reduction > 1:
-            return read_pair(image_path, mask_path, name, reader)  # the message tells the whole sizes
+            return read_pair(image_path, mask_path, name, reader)  # its message has the whole sizes
         swapped = image.shape[:2] == mask.shape[::-1]
         raise DataError(
             f"{mask_path} is {mask.shape[0]} x {mask.shape[1]}, its image {image_path} {image.shape[0]} x "
@@ -162,7 +162,7 @@ def read_list(path: Path, *, title: str, remedy: str) -> list[str]:
 
 
 def missing_files(paths: Iterable[str | Path]) -> list[str]:
-    """Those of `paths` that are no files, found by listing each folder once."""
+    """Finds the `paths` that are no files, by listing each folder once."""
     by_folder: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         folder, name = os.path.split(path)

@@ -1,4 +1,4 @@
-"""Reads a few samples before training, to find bad files early and to tell one data set from another."""
+"""Reads a few samples: to find bad files before a training, and to fingerprint a data set."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check(dataset: SegmentationDataset, *, max_files: int = 64) -> None:
 
 
 def nothing_but_one_class(info: ClassInfo, seen: NDArray[np.bool_], *, ignored: bool, masks: int) -> str | None:
-    """What to say where masks hold ignored pixels and at most one class; None where they don't.
+    """The message for masks that hold ignored pixels and at most one class; None for others.
 
     Args:
         info: The classes.
@@ -60,7 +60,7 @@ def nothing_but_one_class(info: ClassInfo, seen: NDArray[np.bool_], *, ignored: 
 
 
 def fingerprint(dataset: SegmentationDataset, *, max_files: int = 16) -> str:
-    """Twelve hex digits that tell one split from another: its length, and names and pixels of evenly spaced samples."""
+    """Identifies a split by twelve hex digits of its length and of the names and pixels of evenly spaced samples."""
     digest = hashlib.sha256(str(len(dataset)).encode())
     for index in map(int, _spread(dataset, max_files)):
         sample = dataset[index]

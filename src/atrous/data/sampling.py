@@ -1,4 +1,4 @@
-"""Which sample comes when: orders that depend on seed and epoch alone, and shards that repeat nothing."""
+"""Sample order: a function of (seed, epoch), dealt out to the processes without repeats."""
 
 from __future__ import annotations
 
@@ -138,23 +138,9 @@ class RareClasses:
         return drawn
 
 
-class EvalSampler(Sampler[Key]):
-    """One rank's share of all samples in order: over the ranks each comes once, with no padding.
-
-    Args:
-        length: Number of samples.
-        rank: This process.
-        world_size: Number of processes.
-    """
-
-    def __init__(self, *, length: int, rank: int = 0, world_size: int = 1) -> None:
-        self._indices = range(rank, length, world_size)
-
-    def __iter__(self) -> Iterator[Key]:
-        return iter([(0, index) for index in self._indices])
-
-    def __len__(self) -> int:
-        return len(self._indices)
+def eval_keys(length: int, *, rank: int = 0, world_size: int = 1) -> list[Key]:
+    """One rank's share of all samples in order: over the ranks each comes once, with no padding."""
+    return [(0, index) for index in range(rank, length, world_size)]
 
 
 class Transformed(Dataset[Sample]):
@@ -186,7 +172,7 @@ class Transformed(Dataset[Sample]):
 
 
 def _earlier(order: NDArray[np.int32]) -> NDArray[np.intp]:
-    """For each element how often its value came before it."""
+    """Counts, for each element, the equal ones before it."""
     by_value = np.argsort(order, kind="stable")
     starts = np.flatnonzero(np.diff(order[by_value], prepend=-1))
     sizes = np.diff(starts, append=len(order))

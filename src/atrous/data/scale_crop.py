@@ -153,7 +153,7 @@ def _reduction_of(shape: Sequence[int], whole: Sequence[int]) -> int:
 
 
 class _Along(NamedTuple):
-    """Where the pixels of a row or column of the crop lie in the image; coordinate 0 is the centre of pixel 0."""
+    """Coordinates in the image of a row or column of the crop; 0 is the centre of pixel 0."""
 
     first: float  # the first one's coordinate
     step: float

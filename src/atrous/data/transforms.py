@@ -1,4 +1,4 @@
-"""What turns a raw sample into a network's input: augmentation in training, normalisation always."""
+"""Turns raw samples into a network's input: augmentation in training, normalisation always."""
 
 from __future__ import annotations
 
@@ -77,29 +77,22 @@ class TrainTransform:
         std: Sequence[float] = IMAGENET_STD,
         ignore_index: int = IGNORE_INDEX,
     ) -> None:
-        if len(crop_size) != 2 or not all(isinstance(side, int) and side > 0 for side in crop_size):
-            raise ConfigError(
-                _impossible("crop_size", list(crop_size), "[height, width] in pixels, such as [360, 480]")
-            )
-        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-            raise ConfigError(_impossible("scale", list(scale), "[smallest, largest] factor, such as [0.5, 2.0]"))
-        if not 0 < cat_max_ratio <= 1:
-            raise ConfigError(
-                _impossible("cat_max_ratio", cat_max_ratio, "a share above 0, such as 0.75, or 1 for off")
-            )
-        if not 0 <= elastic < math.inf:
-            raise ConfigError(_impossible("elastic", elastic, "pixels from 0 on, such as 10"))
+        sides = len(crop_size) == 2 and all(isinstance(side, int) and side > 0 for side in crop_size)
+        _require(sides, "crop_size", list(crop_size), "[height, width] in pixels, such as [360, 480]")
+        factors = len(scale) == 2 and 0 < scale[0] <= scale[1]
+        _require(factors, "scale", list(scale), "[smallest, largest] factor, such as [0.5, 2.0]")
+        expected = "a share above 0, such as 0.75, or 1 for off"
+        _require(0 < cat_max_ratio <= 1, "cat_max_ratio", cat_max_ratio, expected)
+        _require(0 <= elastic < math.inf, "elastic", elastic, "pixels from 0 on, such as 10")
         if (elastic or rotation) and cat_max_ratio < 1:
             raise ConfigError(
                 f"data.train_transform.cat_max_ratio={cat_max_ratio} chooses among crops that are neither deformed nor "
                 f"turned, but elastic={elastic} and rotation={rotation}; set cat_max_ratio=1, or both others to 0."
             )
-        ranges = {"rotation": 180.0, "flip": 1.0, "brightness": 1.0, "contrast": 1.0, "saturation": 1.0}
-        ranges |= {"hue": 0.5, "blur": 1.0}
-        values = dict(zip(ranges, (rotation, flip, brightness, contrast, saturation, hue, blur), strict=True))
-        for name, high in ranges.items():
-            if not 0 <= values[name] <= high:
-                raise ConfigError(_impossible(name, values[name], f"a number from 0 to {high:g}"))
+        jitter = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
+        for name, value in {"rotation": rotation, "flip": flip, **jitter, "hue": hue, "blur": blur}.items():
+            high = {"rotation": 180.0, "hue": 0.5}.get(name, 1.0)
+            _require(0 <= value <= high, name, value, f"a number from 0 to {high:g}")
         self.crop_size = (crop_size[0], crop_size[1])
         self.scale = (scale[0], scale[1])
         self.cat_max_ratio = cat_max_ratio
@@ -108,8 +101,8 @@ class TrainTransform:
         self.ignore_index = ignore_index
         steps = [A.HorizontalFlip(p=flip)]
         if brightness or contrast or saturation or hue:
-            factors = {name: (1 - values[name], 1 + values[name]) for name in ("brightness", "contrast", "saturation")}
-            steps.append(A.ColorJitter(**factors, hue=(-hue, hue), p=1.0))
+            ranges = {name: (1 - value, 1 + value) for name, value in jitter.items()}
+            steps.append(A.ColorJitter(**ranges, hue=(-hue, hue), p=1.0))
         steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.3, 1.5), p=blur))
         self._augment = A.Compose(steps, strict=True)
 
@@ -204,5 +197,6 @@ def _check_statistics(mean: Sequence[float], std: Sequence[float]) -> tuple[tupl
     return tuple(mean), tuple(std)
 
 
-def _impossible(name: str, value: object, expected: str) -> str:
-    return f"data.train_transform.{name}={value} is impossible; expected {expected}."
+def _require(holds: bool, name: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"data.train_transform.{name}={value} is impossible; expected {expected}.")

@@ -1,1 +1,1 @@
-"""Reads every file of a data set and tells what is wrong with it."""
+"""Reads every file of a data set and reports what is wrong with it."""

@@ -1,4 +1,4 @@
-"""Reads every sample of a data set once and tells what is wrong with it, and its figures."""
+"""Reads every sample of a data set once; reports what is wrong, and its figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from atrous.types import ClassInfo, SegmentationDataset
 
 @dataclass(frozen=True)
 class Report:
-    """What an audit found.
+    """The result of an audit.
 
     Args:
         class_info: The classes.
@@ -44,7 +44,7 @@ class Report:
         return self.splits.get("train") or next(iter(self.splits.values()))
 
     def settings(self) -> dict[str, str]:
-        """What it means -> the setting, ready to paste behind a command."""
+        """Settings by their meaning, ready to paste behind a command."""
         figures = self.reference
         made: dict[str, str] = {}
         if figures.labelled and figures.pixels.any():
@@ -120,7 +120,7 @@ def _read(split: str, dataset: SegmentationDataset) -> tuple[SplitFigures, Failu
 
 
 def _mask_findings(split: str, figures: SplitFigures, info: ClassInfo) -> list[Finding]:
-    """What is odd about the classes in a split's masks."""
+    """Findings about the classes in a split's masks."""
     if not figures.labelled or not figures.read:
         return []
     found: list[Finding] = []

@@ -1,4 +1,4 @@
-"""Remembers what is known of files, so that a training whose files were audited or checked starts at once.
+"""Remembers the results of audits and checks, so that a training on the same files starts at once.
 
 One JSON file for each split, named by its `cache_key()`, and one for each two splits that were audited together. A file
 that changes has another size or time, so that its split has another key and nothing is known of it.
@@ -66,7 +66,7 @@ def check_together(keys: Mapping[str, str | None], cache_folder: str | Path | No
 
 
 def key_of(dataset: SegmentationDataset) -> str | None:
-    """What names a dataset's files as they are now; None where it reads none."""
+    """The dataset's `cache_key()`, which changes with its files; None where it has none."""
     key = getattr(dataset, "cache_key", None)
     return None if key is None else str(key())
 
@@ -92,7 +92,7 @@ def _stop(errors: list[str]) -> DataError:
     return DataError(
         f"the audit of these files found {len(errors)} error{'s' * (len(errors) != 1)}:\n{found}\nMend the files or the "
         "settings; once a file has changed, this is forgotten. `python -m atrous audit data=... ` with the same data "
-        "settings tells more, and takes accept=[kind] for a kind of error that is all right."
+        "settings says more; accept=[kind] turns a kind of error that is all right into a warning."
     )
 
 

@@ -1,4 +1,4 @@
-"""Images that are there twice: equal ones by a hash of their pixels, similar ones by their difference hash."""
+"""Finds duplicate images: equal ones by a hash of their pixels, similar ones by their difference hash."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def repeats(contents: NDArray[np.uint64]) -> list[Indices]:
 
 
 def shared(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> tuple[Indices, Indices]:
-    """For each value of `second` that `first` has too: its index, and that of the first one there."""
+    """Finds the values of `second` that are in `first`: their indices, and those of the first equal one there."""
     values, positions = np.unique(first, return_index=True)
     at = np.flatnonzero(np.isin(second, values))
     return at, positions[np.searchsorted(values, second[at])]
 
 
 def similar(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> tuple[Indices, Indices, NDArray[np.uint8]]:
-    """For each hash of `second` within `NEAR` bits of one of `first`: its index, that of the nearest, their distance.
+    """Finds the hashes of `second` within `NEAR` bits of one of `first`: their indices, the nearest one's, the distance.
 
     Only hashes that agree in one of four bands of 16 bits are compared (multi-index hashing; Norouzi, Punjani, Fleet:
     Fast Search in Hamming Space with Multi-Index Hashing. CVPR 2012).

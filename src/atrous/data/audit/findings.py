@@ -1,4 +1,4 @@
-"""What an audit finds: one line for each kind of fault, however many files have it, with the likely cause."""
+"""Findings of an audit: one for each kind of fault, however many files have it, with the likely cause."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def _value_map(values: Mapping[int, int]) -> str:
 
 
 def _is_coloured(path: Path) -> bool:
-    """Whether a mask is an indexed image with a colour table that is not grey."""
+    """Tests for an indexed image whose colour table is not grey."""
     if path.suffix == ".mat":
         return False
     with Image.open(path) as image:

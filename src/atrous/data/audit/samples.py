@@ -1,4 +1,4 @@
-"""What an audit keeps of each sample, and the figures of a split that it adds up to."""
+"""Reduces samples to the facts that an audit keeps, and adds them up to the figures of a split."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _IMAGE = np.dtype(
 
 
 class SampleFacts(NamedTuple):
-    """What is kept of a sample that could be read."""
+    """The facts kept of a sample that could be read."""
 
     name: str
     size: tuple[int, int]  # height, width
@@ -56,7 +56,7 @@ def facts_of(sample: RawSample, info: ClassInfo) -> SampleFacts:
 
 
 def difference_hash(image: NDArray[np.uint8]) -> int:
-    """64 bits that tell what an RGB image looks like: where its brightness rises from left to right, on a grid of 8 x 8.
+    """Hashes an RGB image to 64 bits: whether its brightness rises from left to right in each cell of a grid of 8 x 8.
 
     Images that were saved anew, in another size or format, differ in few bits (Krawetz: Kind of Like That, 2013,
     http://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html).

@@ -49,7 +49,7 @@ def read_image(path: Path, *, reduction: int = 1, max_pixels: int | None = None)
 
 
 def decode_image(data: bytes, path: Path, *, reduction: int = 1) -> NDArray[np.uint8]:
-    """As `read_image`, of a file's bytes; `path` is what errors call it."""
+    """Decodes a file's bytes as `read_image` does; errors name `path`."""
     rgb = decode_png(data, kinds=(RGB,))
     if rgb is not None:
         return rgb

@@ -18,7 +18,7 @@ def read_matlab(path: Path) -> NDArray[Any]:
         path: A file of Matlab's version 5 format, compressed or not.
 
     Returns:
-        (H, W) of integers; Matlab's doubles, in which it keeps numbers unless told otherwise, become int64.
+        (H, W) of integers; doubles, Matlab's default, become int64.
 
     Raises:
         DataError: If there is no such file, it is damaged, or it holds no label map.

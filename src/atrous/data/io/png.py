@@ -92,7 +92,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def is_turned(exif: bytes) -> bool:
-    """Whether the image is to be shown turned or mirrored, by the data of an eXIf chunk."""
+    """Whether the orientation in an eXIf chunk's data turns or mirrors the image."""
     found = Image.Exif()
     try:
         found.load(exif)
@@ -102,7 +102,7 @@ def is_turned(exif: bytes) -> bool:
 
 
 def _is_turned(data: bytes) -> bool:
-    """Goes from chunk to chunk, which is faster than a search for the name."""
+    """Walks from chunk to chunk, which is faster than a search for the name."""
     at = 8
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)

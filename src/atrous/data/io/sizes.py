@@ -1,4 +1,4 @@
-"""An image's size from the first bytes of its file, and the limit on it, so that no bomb is decoded.
+"""Reads an image's size from its file's header, and refuses decompression bombs by it.
 
 A few kilobytes can decode to gigabytes. The formats whose headers are read here are PNG (W3C PNG specification, 11.2.1),
 JPEG (ITU-T T.81, B.2.2) and TIFF (TIFF 6.0, section 2; BigTIFF as libtiff writes it); Pillow reads the others'.
@@ -38,7 +38,7 @@ def max_pixels() -> int:
 
 
 def refuse_bomb(file: BinaryIO, path: Path, *, limit: int, remedy: str) -> None:
-    """Raises DataError where the header tells of more than `limit` pixels; `remedy` says how to raise it."""
+    """Raises DataError where the header declares more than `limit` pixels; `remedy` says how to raise it."""
     size = image_size(file)
     if size is not None and size[0] * size[1] > limit:
         height, width = size
@@ -51,7 +51,7 @@ def refuse_bomb(file: BinaryIO, path: Path, *, limit: int, remedy: str) -> None:
 
 
 def image_size(file: BinaryIO) -> tuple[int, int] | None:
-    """(height, width) as the header tells it; None for damaged headers and files that are no images.
+    """(height, width) as the header declares it; None for damaged headers and files that are no images.
 
     Args:
         file: Open for reading bytes, with `seek`.

@@ -1,4 +1,4 @@
-"""Where the surfaces of a scene lie. Everything is drawn without antialiasing.
+"""Draws the surfaces of a scene, without antialiasing.
 
 Lengths without a knob are fractions of the image's height H or width W. Each function takes its own random stream and
 draws the same numbers whatever the knobs say, so that turning one knob leaves the rest of the scene as it was.

@@ -1,4 +1,4 @@
-"""What the surfaces of a scene look like: colour, texture, light and sensor noise."""
+"""Paints the surfaces of a scene: colour, texture, light and sensor noise."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ CLASS_INFO = ClassInfo(
 
 @dataclass(frozen=True)
 class SceneDescription:
-    """What a scene contains, for scores by object size or context distance.
+    """The objects of a scene, for scores by object size or context distance.
 
     Attributes:
         objects: The drawn objects. Fields come first; the last objects are their markers, in the same order.
