@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from atrous.inference.image import Pixels, Scaled
+from atrous.inference.image import ImageBatch, Scaled
 from atrous.inference.labels import labels, most_likely, probabilities, resize
 from atrous.layers import strips as resizing
 from atrous.layers.strips import resized_strips
@@ -60,7 +60,7 @@ def test_logits_of_the_right_size_are_left_alone():
 def test_parts_of_a_scaled_image_are_parts_of_the_resized_one(size):
     images = random(2, 3, 40, 52)
     expected = whole(images, size)
-    scaled = Scaled(Pixels(images), size)
+    scaled = Scaled(ImageBatch(images), size)
     for rows, columns in [
         (slice(0, size[0]), slice(0, size[1])),
         (slice(size[0] // 3, size[0] // 2 + 1), slice(size[1] // 4, size[1])),

@@ -3,10 +3,10 @@ import torch
 import torch.nn.functional as F
 
 from atrous.errors import ConfigError
-from atrous.inference.image import Pixels
+from atrous.inference.image import ImageBatch
 from atrous.inference.multiscale import MultiScale
-from atrous.inference.slide import Slide
-from atrous.inference.whole import Whole
+from atrous.inference.slide import SlidingWindow
+from atrous.inference.whole import WholeImage
 from atrous.layers import strips as resizing
 
 
@@ -35,23 +35,23 @@ def averaged(one_pass, images, scales, flip):
 @torch.no_grad()
 def test_probabilities_are_averaged(net, images, scales, flip, monkeypatch):
     monkeypatch.setattr(resizing, "CPU_STRIP", 2 * 5 * 52 * 4)  # four rows at a time
-    found = joined(MultiScale(scales=scales, flip=flip)(net, Pixels(images))).softmax(1)
+    found = joined(MultiScale(scales=scales, flip=flip)(net, ImageBatch(images))).softmax(1)
     one_pass = lambda x: resized(net(x).logits, x.shape[-2:])  # noqa: E731
     torch.testing.assert_close(found, averaged(one_pass, images, scales, flip), atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
 def test_windows_at_every_scale(net, images):
-    slide = Slide(window=[16, 24], stride=[9, 9], blend="hann")
-    found = joined(MultiScale(scales=[0.5, 1.5], base=slide)(net, Pixels(images))).softmax(1)
-    one_pass = lambda x: joined(slide(net, Pixels(x)))  # noqa: E731
+    slide = SlidingWindow(window=[16, 24], stride=[9, 9], blend="hann")
+    found = joined(MultiScale(scales=[0.5, 1.5], base=slide)(net, ImageBatch(images))).softmax(1)
+    one_pass = lambda x: joined(slide(net, ImageBatch(x)))  # noqa: E731
     torch.testing.assert_close(found, averaged(one_pass, images, [0.5, 1.5], True), atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
 def test_a_mirrored_image_has_mirrored_probabilities(net, images):
     mode = MultiScale(scales=[1.0, 1.5])
-    found, mirrored = (joined(mode(net, Pixels(x))) for x in (images, images.flip(-1)))
+    found, mirrored = (joined(mode(net, ImageBatch(x))) for x in (images, images.flip(-1)))
     torch.testing.assert_close(mirrored.flip(-1), found, atol=1e-4, rtol=0)
 
 
@@ -60,7 +60,7 @@ def test_a_probability_of_zero_stays_one(net, images):
     """Its logarithm has no value."""
     with torch.no_grad():
         net.convs[2].bias[0] = 1e4
-    found = joined(MultiScale(scales=[1.0])(net, Pixels(images)))
+    found = joined(MultiScale(scales=[1.0])(net, ImageBatch(images)))
     assert torch.isfinite(found).all()
     assert (found.softmax(1)[:, 0] == 1).all()
 
@@ -72,6 +72,6 @@ def test_scales_that_are_impossible(scales):
 
 
 def test_it_tells_its_settings():
-    assert str(MultiScale(scales=[0.5, 1], base=Whole())) == (
+    assert str(MultiScale(scales=[0.5, 1], base=WholeImage())) == (
         "multi-scale 0.5, 1 and mirrored, probabilities averaged, each pass whole"
     )

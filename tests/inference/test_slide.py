@@ -3,10 +3,10 @@ import torch
 import torch.nn.functional as F
 
 from atrous.errors import ConfigError
-from atrous.inference import band
-from atrous.inference.image import Pixels
-from atrous.inference.slide import BLENDS, Slide, shares, starts
-from atrous.inference.whole import Whole
+from atrous.inference import accumulator
+from atrous.inference.image import ImageBatch
+from atrous.inference.slide import BLENDS, SlidingWindow, shares, starts
+from atrous.inference.whole import WholeImage
 
 
 def joined(strips):
@@ -37,7 +37,7 @@ def mmsegmentation(net, images, window, stride):
 @pytest.mark.parametrize("batch", [1, 3])
 @torch.no_grad()
 def test_uniform_is_mmsegmentations_formula(net, images, window, stride, batch):
-    found = joined(Slide(window=window, stride=stride, blend="uniform", batch=batch)(net, Pixels(images)))
+    found = joined(SlidingWindow(window=window, stride=stride, blend="uniform", batch=batch)(net, ImageBatch(images)))
     torch.testing.assert_close(found, mmsegmentation(net, images, window, stride), atol=1e-5, rtol=0)
 
 
@@ -61,7 +61,7 @@ def test_blended_windows_are_a_weighted_mean(net, images, blend):
             )
             total[part] += line[:, None] * line * logits
             weights[part] += line[:, None] * line
-    found = joined(Slide(window=[15, 15], stride=[9, 9], blend=blend)(net, Pixels(images)))
+    found = joined(SlidingWindow(window=[15, 15], stride=[9, 9], blend=blend)(net, ImageBatch(images)))
     torch.testing.assert_close(found, total / weights, atol=1e-5, rtol=0)
 
 
@@ -78,24 +78,24 @@ def test_shares_of_a_pixel_sum_to_one(blend):
 
 @torch.no_grad()
 def test_a_small_image_is_one_window(net, images):
-    found = joined(Slide(window=[100, 200])(net, Pixels(images)))
-    torch.testing.assert_close(found, joined(Whole()(net, Pixels(images))), atol=1e-5, rtol=0)
+    found = joined(SlidingWindow(window=[100, 200])(net, ImageBatch(images)))
+    torch.testing.assert_close(found, joined(WholeImage()(net, ImageBatch(images))), atol=1e-5, rtol=0)
     assert net.batches[0] == (2, 3, 37, 52)
 
 
 @torch.no_grad()
 def test_windows_go_through_the_network_together(net, images):
-    joined(Slide(window=[20, 20], stride=[17, 16], batch=2)(net, Pixels(images)))
+    joined(SlidingWindow(window=[20, 20], stride=[17, 16], batch=2)(net, ImageBatch(images)))
     assert net.batches == [(4, 3, 20, 20), (2, 3, 20, 20)] * 2  # two rows of three windows, of two images each
 
 
 @torch.no_grad()
 def test_scores_in_a_file_are_those_in_memory(net, images, monkeypatch):
-    slide = Slide(window=[16, 16], stride=[5, 6])
-    expected = joined(slide(net, Pixels(images)))
-    monkeypatch.setattr(band, "MEMORY", 1000)
-    monkeypatch.setattr(band, "DEVICE_STRIP", 2 * 2 * 5 * 52 * 2)  # strips of two rows
-    strips = list(slide(net, Pixels(images)))
+    slide = SlidingWindow(window=[16, 16], stride=[5, 6])
+    expected = joined(slide(net, ImageBatch(images)))
+    monkeypatch.setattr(accumulator, "MEMORY", 1000)
+    monkeypatch.setattr(accumulator, "DEVICE_STRIP", 2 * 2 * 5 * 52 * 2)  # strips of two rows
+    strips = list(slide(net, ImageBatch(images)))
     assert max(strip.shape[2] for strip in strips) == 2
     assert torch.equal(torch.cat(strips, dim=2), expected)
 
@@ -116,8 +116,11 @@ def test_scores_in_a_file_are_those_in_memory(net, images, monkeypatch):
 )
 def test_settings_that_are_impossible(options, message):
     with pytest.raises(ConfigError, match=message):
-        Slide(**options)
+        SlidingWindow(**options)
 
 
 def test_it_tells_its_settings():
-    assert str(Slide(window=[769, 513])) == "slide, windows of 769 x 513 every 512 x 342, logits averaged (gaussian)"
+    assert (
+        str(SlidingWindow(window=[769, 513]))
+        == "slide, windows of 769 x 513 every 512 x 342, logits averaged (gaussian)"
+    )

@@ -12,6 +12,10 @@ from typing import Any
 MOVED = {
     "atrous.callbacks.history.History": "atrous.loggers.csv_logger.CSVLogger",
     "atrous.data.scenes.Scenes": "atrous.data.scenes.scenes.Scenes",
+    "atrous.inference.refined.Refined": "atrous.inference.crf.CRFInference",
+    "atrous.inference.slide.Slide": "atrous.inference.slide.SlidingWindow",
+    "atrous.inference.tile.Tile": "atrous.inference.tile.OverlapTile",
+    "atrous.inference.whole.Whole": "atrous.inference.whole.WholeImage",
 }
 # Lightning keys a callback's state in a checkpoint by its class's name.
 RENAMED_CALLBACKS: dict[str, str] = {}
@@ -19,7 +23,7 @@ RENAMED_CALLBACKS: dict[str, str] = {}
 MEANT: dict[str, Any] = {
     "resume": False,
     "extra_metrics": False,
-    "inference": {"_target_": "atrous.inference.whole.Whole"},
+    "inference": {"_target_": "atrous.inference.whole.WholeImage"},
     "task.compile": False,
     "trainer.max_steps": -1,
     "trainer.val_check_interval": 1.0,

@@ -14,7 +14,7 @@ from atrous.analysis.valid_taps import wide_rates
 from atrous.config.compose import instantiate
 from atrous.data.class_counts import count_classes
 from atrous.data.datamodule import SegmentationDataModule
-from atrous.inference.mode import Mode
+from atrous.inference.mode import InferenceMode
 from atrous.loggers.wandb import wandb_login
 from atrous.losses.class_weights import with_named_weights
 from atrous.models.adapter import adapt
@@ -34,9 +34,9 @@ def build_model(config: dict[str, Any]) -> nn.Module:
     return adapt(instantiate(config["model"]))
 
 
-def build_inference(config: dict[str, Any]) -> Mode:
+def build_inference(config: dict[str, Any]) -> InferenceMode:
     """How images that are scored or predicted go through the network."""
-    mode: Mode = instantiate(config["inference"])
+    mode: InferenceMode = instantiate(config["inference"])
     return mode
 
 

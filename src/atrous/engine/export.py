@@ -21,7 +21,7 @@ from atrous.errors import CheckpointError, ConfigError, DataError
 from atrous.export import files
 from atrous.export.check import MIN_EQUAL, Agreement, Run, compare
 from atrous.export.graph import PixelsToLabels, Range, trace
-from atrous.inference.whole import Whole
+from atrous.inference.whole import WholeImage
 
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 _REMEDIES = {"onnx": "format=torch, another opset", "torch": "format=onnx"}
@@ -65,7 +65,7 @@ def export(
     height, width = size or images[0].shape[:2]
     say(f"following {type(model).__name__} on an image of {height} x {width}")
     program, taken = trace(net, (height, width), fixed=fixed)
-    if not isinstance(restored.scorer.inference, Whole):
+    if not isinstance(restored.scorer.inference, WholeImage):
         say(
             f"note: the run predicts by {restored.scorer.inference}; what is exported takes the whole image in one pass"
         )

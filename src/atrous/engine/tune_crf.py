@@ -13,9 +13,9 @@ from atrous.crf.dense_crf import DenseCRF
 from atrous.engine.build import build_datamodule
 from atrous.engine.checkpoint import Restored, check_classes
 from atrous.engine.trainer import build_fabric
+from atrous.inference.crf import CRFInference
 from atrous.inference.image import Decoded
-from atrous.inference.mode import Mode
-from atrous.inference.refined import Refined
+from atrous.inference.mode import InferenceMode
 from atrous.metrics.confusion import confusion_matrix
 from atrous.metrics.scores import summary
 
@@ -23,10 +23,10 @@ Row = dict[str, float]
 Steps = Iterable[tuple[int, int]]
 
 
-def base_mode(restored: Restored) -> Mode:
+def base_mode(restored: Restored) -> InferenceMode:
     """The run's inference mode, without the CRF that it may end with."""
     mode = restored.scorer.inference
-    return mode.base if isinstance(mode, Refined) else mode
+    return mode.base if isinstance(mode, CRFInference) else mode
 
 
 def tune_crf(

@@ -24,7 +24,7 @@ class Image(Protocol):
         """Normalised pixels, float32 (N, 3, rows, columns), where the network is. Both slices lie within `size`."""
 
 
-class Pixels:
+class ImageBatch:
     """A batch in memory: float32 (N, 3, H, W), normalised."""
 
     def __init__(self, images: Tensor) -> None:

@@ -17,7 +17,7 @@ class Network(Protocol):
     def __call__(self, images: Tensor, /) -> SegOutput: ...
 
 
-class Mode(Protocol):
+class InferenceMode(Protocol):
     """How an image goes through a network. `str()` of a mode tells its settings, for the evaluation's protocol."""
 
     def __call__(self, net: Network, image: Image) -> Iterator[Tensor]:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from atrous.errors import ConfigError
 from atrous.inference.image import Flipped, Image, Scaled
-from atrous.inference.mode import Mode, Network
-from atrous.inference.whole import Whole
+from atrous.inference.mode import InferenceMode, Network
+from atrous.inference.whole import WholeImage
 from atrous.layers.strips import resized_strips
 
 
@@ -40,7 +40,7 @@ class MultiScale:
 
     scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
     flip: bool = True
-    base: Mode = field(default_factory=Whole)
+    base: InferenceMode = field(default_factory=WholeImage)
 
     def __post_init__(self) -> None:
         numbers = all(isinstance(scale, int | float) and not isinstance(scale, bool) for scale in self.scales)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from atrous.errors import ConfigError
-from atrous.inference.band import Band
+from atrous.inference.accumulator import ScoreAccumulator
 from atrous.inference.image import Image
 from atrous.inference.labels import resize
 from atrous.inference.mode import Network
@@ -24,11 +24,11 @@ BLENDS = ("gaussian", "hann", "uniform")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slide:
+class SlidingWindow:
     """Windows on a grid, the last ones of a row or column shifted inside; logits are averaged with weights.
 
     No more scores are held than those of one row of windows, and those in a file where they are many
-    (`atrous.inference.band`).
+    (`atrous.inference.accumulator`).
 
     Args:
         window: Height and width in pixels, such as the training's crop. A smaller image is one smaller window.
@@ -68,7 +68,7 @@ class Slide:
         h, w = min(self.window[0], height), min(self.window[1], width)
         tops, lefts = starts(height, h, down), starts(width, w, across)
         row_shares, column_shares = shares(height, h, tops, self.blend), shares(width, w, lefts, self.blend)
-        band: Band | None = None  # of the rows of one row of windows
+        sums = ScoreAccumulator(height=h, width=width)  # of one row of windows
         for row, top in enumerate(tops):
             for first in range(0, len(lefts), self.batch):
                 group = lefts[first : first + self.batch]
@@ -76,12 +76,9 @@ class Slide:
                 scores = net(windows).logits.chunk(len(group))  # each (N, C, h', w')
                 for column, (left, part) in enumerate(zip(group, scores, strict=True), first):
                     logits = resize(part, (h, w))
-                    if band is None:
-                        band = Band(logits, height=h, width=width)
                     weights = row_shares[row][:, None] * column_shares[column]  # (h, w)
-                    band.add(logits * weights.to(logits.device), left)
-            assert band is not None  # an image has a pixel
-            yield from band.finish(tops[row + 1] - top if row + 1 < len(tops) else h)
+                    sums.add(logits * weights.to(logits.device), left)
+            yield from sums.finish(tops[row + 1] - top if row + 1 < len(tops) else h)
 
     def __str__(self) -> str:
         size, step = (" x ".join(map(str, pair)) for pair in (self.window, self._stride()))

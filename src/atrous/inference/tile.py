@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from atrous.errors import ConfigError
-from atrous.inference.band import Band
+from atrous.inference.accumulator import ScoreAccumulator
 from atrous.inference.image import Image
 from atrous.inference.mode import Network
 from atrous.layers.mirror import mirrored
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tile:
+class OverlapTile:
     """Overlap-tile with the network's own border and stride.
 
     Args:
@@ -77,7 +76,7 @@ def overlap_tile(
             f"use tile={2 * border + stride} or more"
         )
     height, width = image.size
-    band: Band | None = None
+    sums = ScoreAccumulator(height=step, width=width)
     for top in range(0, height, step):
         rows = mirrored(top - border, tile, height)
         lines = slice(int(rows.min()), int(rows.max()) + 1)
@@ -92,13 +91,5 @@ def overlap_tile(
                     f"the network's logits for a tile of {tile} are {scores.shape[-2]} x {scores.shape[-1]}, not {scored} x {scored}; "
                     "give tile and border as the network has them, for a U-Net border=net.border, stride=net.stride"
                 )
-            if band is None:
-                band = Band(scores, height=step, width=width)
-            band.add(
-                torch.nn.functional.pad(
-                    scores[..., : bottom - top, : min(step, width - left)], (0, 0, 0, step - bottom + top)
-                ),
-                left,
-            )
-        assert band is not None  # an image has a pixel
-        yield from band.finish(bottom - top)
+            sums.add(scores[..., : bottom - top, : min(step, width - left)], left)
+        yield from sums.finish(bottom - top)

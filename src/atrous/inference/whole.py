@@ -13,7 +13,7 @@ from atrous.layers.strips import resized_strips
 
 
 @dataclass(frozen=True, kw_only=True)
-class Whole:
+class WholeImage:
     """One pass over the image at its own size; the logits are resized to it strip by strip."""
 
     def __call__(self, net: Network, image: Image) -> Iterator[Tensor]:

@@ -17,10 +17,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from atrous.errors import ConfigError
-from atrous.inference.image import Pixels
+from atrous.inference.image import ImageBatch
 from atrous.inference.labels import most_likely, strip_labels
-from atrous.inference.mode import Mode
-from atrous.inference.whole import Whole
+from atrous.inference.mode import InferenceMode
+from atrous.inference.whole import WholeImage
 from atrous.metrics.confusion import ConfusionMatrix
 from atrous.metrics.main_score import MEAN_IOU
 from atrous.metrics.scores import per_class, summary
@@ -41,26 +41,31 @@ class SemanticScorer(pl.LightningModule):
     main_score = MEAN_IOU  # also in metrics/main_score, which those ask who import no torch
 
     def __init__(
-        self, *, model: nn.Module, class_info: ClassInfo, channels_last: bool = True, inference: Mode | None = None
+        self,
+        *,
+        model: nn.Module,
+        class_info: ClassInfo,
+        channels_last: bool = True,
+        inference: InferenceMode | None = None,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.model = model.to(memory_format=self.memory_format)
         self.class_info = class_info
-        self.inference = inference or Whole()
+        self.inference = inference or WholeImage()
 
     def forward(self, images: Tensor) -> SegOutput:
         output: SegOutput = self.model(images.contiguous(memory_format=self.memory_format))
         return output
 
-    def predict_labels(self, images: Tensor, mode: Mode | None = None) -> Tensor:
+    def predict_labels(self, images: Tensor, mode: InferenceMode | None = None) -> Tensor:
         """Class indices (N, H, W) of images (N, 3, H, W), by `mode` or else by the scorer's own."""
-        pixels = Pixels(images.contiguous(memory_format=self.memory_format))
+        pixels = ImageBatch(images.contiguous(memory_format=self.memory_format))
         return strip_labels((mode or self.inference)(self.model, pixels), images.shape[-2])
 
     def predict_confidence(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The labels of `predict_labels` and their probabilities, float32, both (N, H, W)."""
-        pixels = Pixels(images.contiguous(memory_format=self.memory_format))
+        pixels = ImageBatch(images.contiguous(memory_format=self.memory_format))
         strips = [
             (most_likely(scores), (scores.amax(1) - scores.logsumexp(1)).exp())
             for scores in self.inference(self.model, pixels)
@@ -95,7 +100,7 @@ class SemanticTask(SemanticScorer):
         class_info: ClassInfo,
         config: dict[str, Any],
         channels_last: bool = True,
-        inference: Mode | None = None,
+        inference: InferenceMode | None = None,
         compile: bool | Mapping[str, Any] = False,
     ) -> None:
         super().__init__(model=model, class_info=class_info, channels_last=channels_last, inference=inference)
@@ -122,7 +127,7 @@ class SemanticTask(SemanticScorer):
                 torch.distributed.broadcast(buffer, src=0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.confusion.update(self.predict_labels(batch["image"], Whole()), batch["mask"])
+        self.confusion.update(self.predict_labels(batch["image"], WholeImage()), batch["mask"])
 
     def on_validation_epoch_end(self) -> None:
         confusion = self.confusion.compute().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Sums of scores for some rows of an image: as many as a row of windows or tiles has."""
+"""Sums of scores for the rows of an image that one row of windows or tiles covers."""
 
 from __future__ import annotations
 
@@ -15,33 +15,27 @@ MEMORY = 2**29  # bytes of scores that are kept in memory; more are kept in a fi
 _FLOAT = 4  # bytes
 
 
-class Band:
+class ScoreAccumulator:
     """Rows of scores that windows are added to, and that leave at the top as they are finished.
 
     Up to `MEMORY` bytes stay where the network is. More are mapped from a temporary file, whose pages are given back
     after each window, so that they do not add up in this process.
 
     Args:
-        like: Scores of one window, (N, C, h, w).
-        height: Rows of the band.
+        height: Rows that are held at a time.
         width: Of the image.
     """
 
-    def __init__(self, like: Tensor, *, height: int, width: int) -> None:
-        shape = (*like.shape[:2], height, width)
-        size = _FLOAT * torch.Size(shape).numel()
+    def __init__(self, *, height: int, width: int) -> None:
+        self._size = height, width
+        self._rows = torch.empty(0)  # (N, C, height, width) from the first window on
         self._file: mmap.mmap | None = None
-        if size <= MEMORY:
-            self._rows = torch.zeros(shape, dtype=torch.float32, device=like.device)
-        else:
-            with tempfile.TemporaryFile() as file:  # the mapping outlives it
-                file.truncate(size)
-                self._file = mmap.mmap(file.fileno(), size)
-            self._rows = torch.frombuffer(self._file, dtype=torch.float32).view(shape)
 
     def add(self, scores: Tensor, left: int) -> None:
-        """Adds (N, C, height, w) at column `left`."""
-        self._rows[..., left : left + scores.shape[-1]] += scores.to(self._rows.device)
+        """Adds (N, C, h, w) to the upper h rows, at column `left`."""
+        if not len(self._rows):
+            self._allocate(scores)
+        self._rows[..., : scores.shape[-2], left : left + scores.shape[-1]] += scores.to(self._rows.device)
         self._give_back()
 
     def finish(self, rows: int) -> Iterator[Tensor]:
@@ -57,6 +51,17 @@ class Band:
             self._rows[:, :, top : top + moved.shape[2]] = moved
             self._rows[:, :, top + moved.shape[2] : bottom] = 0
             self._give_back()
+
+    def _allocate(self, like: Tensor) -> None:
+        shape = (*like.shape[:2], *self._size)
+        size = _FLOAT * torch.Size(shape).numel()
+        if size <= MEMORY:
+            self._rows = torch.zeros(shape, dtype=torch.float32, device=like.device)
+        else:
+            with tempfile.TemporaryFile() as file:  # the mapping outlives it
+                file.truncate(size)
+                self._file = mmap.mmap(file.fileno(), size)
+            self._rows = torch.frombuffer(self._file, dtype=torch.float32).view(shape)
 
     def _give_back(self) -> None:
         """Takes the file's pages out of this process; the system keeps or writes them as it has room."""

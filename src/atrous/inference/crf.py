@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from atrous.inference.image import Image
-from atrous.inference.mode import Mode, Network
-from atrous.inference.whole import Whole
+from atrous.inference.mode import InferenceMode, Network
+from atrous.inference.whole import WholeImage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refined:
+class CRFInference:
     """The probabilities that `base` gives, refined by `crf`. Holds those of the whole image, float32.
 
     Args:
@@ -28,7 +28,7 @@ class Refined:
     crf: Callable[[Tensor, Tensor], Tensor]
     mean: Sequence[float]
     std: Sequence[float]
-    base: Mode = field(default_factory=Whole)
+    base: InferenceMode = field(default_factory=WholeImage)
 
     def __call__(self, net: Network, image: Image) -> Iterator[Tensor]:
         height, width = image.size

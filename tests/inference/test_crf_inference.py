@@ -4,9 +4,9 @@ import torch
 
 from atrous.crf.dense_crf import DenseCRF
 from atrous.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
-from atrous.inference.image import Pixels
+from atrous.inference.crf import CRFInference
+from atrous.inference.image import ImageBatch
 from atrous.inference.multiscale import MultiScale
-from atrous.inference.refined import Refined
 
 
 @pytest.fixture
@@ -17,11 +17,11 @@ def photos():
 
 
 def normalised(photos):
-    return Pixels(torch.stack([normalise(photo, IMAGENET_MEAN, IMAGENET_STD) for photo in photos]))
+    return ImageBatch(torch.stack([normalise(photo, IMAGENET_MEAN, IMAGENET_STD) for photo in photos]))
 
 
 def refined(crf, **settings):
-    return Refined(crf=crf, mean=IMAGENET_MEAN, std=IMAGENET_STD, **settings)
+    return CRFInference(crf=crf, mean=IMAGENET_MEAN, std=IMAGENET_STD, **settings)
 
 
 def test_the_crf_sees_the_image_as_it_was(net, photos):
