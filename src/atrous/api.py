@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from atrous.config.checks import check_config, check_extra_metrics
+from atrous.config.checks import check_config
 from atrous.runs.announce import announce, follow
 from atrous.runs.resume import choose_folder
 from atrous.system.ranks import is_launched, is_main_process
@@ -13,7 +13,6 @@ from atrous.system.ranks import is_launched, is_main_process
 
 def start(config: dict[str, Any], folder: Path, *, runs: Path | None = None) -> float:
     check_config(config)
-    check_extra_metrics(config["extra_metrics"])
     from atrous.studies.torchrun import launch, needs_launch
 
     starts = needs_launch(config["trainer"])

@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from atrous.config.checks import check_config, check_extra_metrics
+from atrous.config.checks import check_config
 from atrous.config.compose import prepare, resolved
 from atrous.config.messages import describe, error_message
 from atrous.config.upgrade import upgraded
@@ -68,7 +68,6 @@ def run_saved(folder: Path) -> float:
     with _failure_recorded(folder):
         config = _config(folder)
         check_config(config)
-        check_extra_metrics(config["extra_metrics"])
         starts = needs_launch(config["trainer"])
         config, folder, earlier = choose_folder(config, folder, runs=folder, leads=is_main_process())
         if earlier is not None and earlier.finished:

@@ -31,7 +31,7 @@ def message_of(capsys, command, arguments):
         ("data=cityscape", ["cityscape", "camvid"]),
         ("model.output_stride=7", ["7", "8", "16", "32"]),
         ("model.encoder.name=swin_tiny_patch4_window7_224", ["swin_tiny", "output stride 16", "32"]),
-        ("model.dilations=[0,6]", ["dilations", "[0, 6]", "from 1 on"]),
+        ("model.dilations=[0,6]", ["dilations", "[0,6]", "from 1 on"]),
         ("model.dilations=[]", ["dilations", "[]"]),
         ("data.batch_size=0", ["batch_size=0", "from 1 on"]),
         ("data.train.length=2", ["2", "batch"]),

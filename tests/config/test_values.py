@@ -32,9 +32,9 @@ def test_possible_values(value, kind, expected):
     ("value", "kind", "parts"),
     [
         (True, PositiveInt, ["key=true", "a whole number from 1 on"]),
-        (1.0, PositiveInt, ["key=1 "]),
+        (1.0, PositiveInt, ["key=1.0 "]),
         (False, float, ["key=false", "a number"]),
-        (float("nan"), Annotated[float, Range(0)], ["key=nan", "from 0 on"]),
+        (-0.5, Annotated[float, Range(0)], ["key=-0.5", "from 0 on"]),
         (24, Annotated[int, Range(18, 23)], ["key=24", "from 18 to 23"]),
         (1, bool, ["key=1", "true or false"]),
         ("dev", Literal["train", "val"] | None, ["key=dev", "one of train, val, or null"]),

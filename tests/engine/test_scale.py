@@ -18,8 +18,8 @@ from atrous.errors import ConfigError
 @pytest.mark.parametrize(
     ("overrides", "part"),
     [
-        ("trainer.precision=fp16", "trainer.precision=fp16 is unknown; choose one of 32-true, bf16-mixed, 16-mixed."),
-        ("trainer.precision=16", "trainer.precision=16 is unknown"),
+        ("trainer.precision=fp16", "trainer.precision=fp16 is impossible; give one of 32-true, bf16-mixed, 16-mixed."),
+        ("trainer.precision=16", "trainer.precision=16 is impossible"),
         (
             "trainer.precision=16-mixed",
             "trainer.precision=16-mixed needs a GPU; on a CPU use trainer.precision=bf16-mixed",

@@ -381,4 +381,4 @@ def test_a_run_that_is_going_on_is_left_alone(config, capsys):
 def test_resume_is_auto_or_false(capsys, tmp_path):
     with pytest.raises(SystemExit):
         train.main([*IN_PROCESS, f"paths.runs={tmp_path}", "resume=true"])
-    assert "resume=True is impossible; give auto" in capsys.readouterr().err
+    assert "resume=true is impossible; give auto" in capsys.readouterr().err

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from atrous.config.values import Help, NotEmpty, PositiveInt, Range, checked
 from atrous.encoders.catalog import check_encoder
 from atrous.errors import ConfigError
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+_STRIDE = Annotated[PositiveInt, Help("a power of two such as 8, 16 or 32")]
+_RATES = Annotated[list[PositiveInt], Help("whole numbers from 1 on, such as 'model.dilations=[6,12,18]'"), NotEmpty()]
+_RATE = Annotated[float, Range(0)]
+_SHARE = Annotated[float, Range(1e-9, 1)]
+POSSIBLE: dict[str, Any] = {
+    "model.dilations": _RATES | None,
+    "data.batch_size": PositiveInt,
+    "data.eval_batch_size": PositiveInt,
+    "optimizer.lr": Annotated[_RATE, Help("a number from 0 on, such as optimizer.lr=0.01")],
+    "optimizer.weight_decay": _RATE,
+    "optimizer.head_multiplier": _RATE,
+    "optimizer.layer_decay": _RATE,
+    "trainer.gradient_clip_algorithm": Literal["norm", "value"] | None,
+    "trainer.max_steps": Annotated[
+        Literal[-1] | PositiveInt, Help("a number of updates such as 40000, or -1 to go by max_epochs")
+    ],
+    "trainer.val_check_interval": Annotated[
+        PositiveInt | _SHARE, Help("a whole number of updates such as 4000, or a share of an epoch up to 1.0")
+    ],
+    "trainer.precision": Literal["32-true", "bf16-mixed", "16-mixed"],
+    "resume": Annotated[
+        Literal["auto", False],
+        Help(
+            "auto, to go on with the newest run of the same settings, or false; a checkpoint to start from is given by ckpt_path=FILE"
+        ),
+    ],
+    "extra_metrics": bool,
+}
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 COMPILE_SETTINGS = ("mode", "backend", "dynamic", "fullgraph", "options")  # of torch.compile
 
@@ -16,81 +44,31 @@ def check_config(config: dict[str, Any]) -> None:
     """Refuses settings that can't work, before anything heavy is imported.
 
     Args:
-        config: The resolved config.
+        config: The resolved config. Checkpoints of before a setting lack it.
 
     Raises:
         ConfigError: Naming the key, its value, what is possible, and the remedy.
     """
-    model = config["model"]
-    stride = model.get("output_stride")
+    model, optimizer, trainer = config["model"], config["optimizer"], config["trainer"]
     encoder = model.get("encoder")
     if isinstance(encoder, dict) and "name" in encoder:
         check_encoder(encoder["name"], encoder.get("output_stride", 32))
-    elif stride is not None and (not isinstance(stride, int) or stride < 1):
-        raise ConfigError(f"model.output_stride={stride} is impossible; give a power of two such as 8, 16 or 32.")
-    rates = model.get("dilations")
-    if rates is not None and (
-        not isinstance(rates, list) or not rates or any(not isinstance(rate, int) or rate < 1 for rate in rates)
-    ):
-        raise ConfigError(
-            f"model.dilations={rates} is impossible; give whole numbers from 1 on, such as 'model.dilations=[6,12,18]'."
-        )
-    for key in ("batch_size", "eval_batch_size"):
-        size = config["data"].get(key, 1)
-        if not isinstance(size, int) or size < 1:
-            raise ConfigError(f"data.{key}={size} is impossible; give a whole number from 1 on.")
-    for key, value in config["optimizer"].items():
-        numbers = ("lr", "weight_decay", "head_multiplier", "layer_decay")
-        if key in numbers and (not isinstance(value, int | float) or value < 0):
-            raise ConfigError(
-                f"optimizer.{key}={value} is impossible; give a number from 0 on, such as optimizer.lr=0.01."
-            )
-    target = str(config["optimizer"].get("_target_"))
+    else:
+        checked("model.output_stride", model.get("output_stride"), _STRIDE | None)
+    for key, kind in POSSIBLE.items():
+        group, _, name = key.rpartition(".")
+        part = config.get(group, {}) if group else config
+        if name in part:
+            checked(key, part[name], kind)
+    target = str(optimizer.get("_target_"))
     if target.startswith(("torch.optim.", "timm.optim.")):
         raise ConfigError(
             f"optimizer._target_={target} would see no parameter groups; give optimizer=custom optimizer.algorithm={target}."
         )
-    check_resume(config)
-    _check_length(config["trainer"])
-    _check_precision(config["trainer"])
+    if trainer.get("precision") == "16-mixed" and trainer.get("accelerator") == "cpu":
+        raise ConfigError(needs_gpu("16-mixed"))
     _check_sharding(config)
     _check_compile(config.get("task", {}).get("compile", False))
-
-
-def check_resume(config: dict[str, Any]) -> None:
-    """Refuses a `resume` that is neither auto nor false; checkpoints of before this setting lack it."""
-    resume = config.get("resume", False)
-    if resume is not False and resume != "auto":
-        raise ConfigError(
-            f"resume={resume} is impossible; give auto, to go on with the newest run of the same settings, or false. A "
-            "checkpoint to start from is ckpt_path=..."
-        )
-
-
-def _check_length(trainer: dict[str, Any]) -> None:
-    """The run's end and its validations; checkpoints of before these settings lack them."""
-    algorithm = trainer.get("gradient_clip_algorithm")
-    if algorithm not in (None, "norm", "value"):
-        raise ConfigError(f"trainer.gradient_clip_algorithm={algorithm} is unknown; give norm or value.")
-    steps, interval = trainer.get("max_steps", -1), trainer.get("val_check_interval", 1.0)
-    if isinstance(steps, bool) or not isinstance(steps, int) or (steps < 1 and steps != -1):
-        raise ConfigError(
-            f"trainer.max_steps={steps} is impossible; give a number of updates such as 40000, or -1 to go by max_epochs."
-        )
-    number = isinstance(interval, int | float) and not isinstance(interval, bool)
-    if not number or interval <= 0 or (isinstance(interval, float) and interval > 1):
-        raise ConfigError(
-            f"trainer.val_check_interval={interval} is impossible; give a whole number of updates such as 4000, or a share "
-            "of an epoch up to 1.0."
-        )
-
-
-def _check_precision(trainer: dict[str, Any]) -> None:
-    precision = trainer.get("precision", PRECISIONS[0])
-    if precision not in PRECISIONS:
-        raise ConfigError(f"trainer.precision={precision} is unknown; choose one of {', '.join(PRECISIONS)}.")
-    if precision == "16-mixed" and trainer.get("accelerator") == "cpu":
-        raise ConfigError(needs_gpu(precision))
 
 
 def needs_gpu(precision: str) -> str:
@@ -124,9 +102,3 @@ def _check_compile(settings: Any) -> None:
         )
     if settings.get("mode", "default") not in COMPILE_MODES:
         raise ConfigError(f"task.compile.mode={settings['mode']} is unknown; choose one of {', '.join(COMPILE_MODES)}.")
-
-
-def check_extra_metrics(value: Any) -> None:
-    """Raises ConfigError where `extra_metrics` is neither true nor false."""
-    if not isinstance(value, bool):
-        raise ConfigError(f"extra_metrics={value} is impossible; give true or false.")

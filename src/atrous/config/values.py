@@ -55,14 +55,15 @@ def checked(key: str, value: Any, kind: Any, *, example: Any = None) -> Any:
         return _converted(value, kind)
     except ValueError:
         such = "" if example in (None, "???") else f", such as '{key}={setting(example)}'"
-        raise ConfigError(f"{key}={setting(value)} is impossible; give {described(kind)}{such}.") from None
+        shown = value if isinstance(value, float) else setting(value)  # 1.0 where a whole number is asked for
+        raise ConfigError(f"{key}={shown} is impossible; give {described(kind)}{such}.") from None
 
 
 def described(kind: Any) -> str:
     """The possible values in words, as they follow "give"."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        for limit in parts[1:]:
+        for limit in sorted(parts[1:], key=lambda limit: not isinstance(limit, Help)):
             if isinstance(limit, Help):
                 return limit.text
             if isinstance(limit, NotEmpty):
@@ -76,7 +77,7 @@ def described(kind: Any) -> str:
     if origin in (list, tuple):
         return f"a list, each {described(parts[0])}"
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
-    return "null" if kind in (None, types.NoneType) else names[kind]
+    return "null" if kind is types.NoneType else names[kind]
 
 
 def takes_text(kind: Any) -> bool:
@@ -89,7 +90,7 @@ def _converted(value: Any, kind: Any) -> Any:
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
         value = _converted(value, parts[0])
-        in_range = all(limit.least <= value <= limit.most for limit in parts[1:] if isinstance(limit, Range))
+        in_range = not any(value < limit.least or value > limit.most for limit in parts[1:] if isinstance(limit, Range))
         if in_range and (value or not any(isinstance(limit, NotEmpty) for limit in parts[1:])):
             return value
     elif origin in (Union, types.UnionType):

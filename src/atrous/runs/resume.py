@@ -8,7 +8,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from atrous.config.checks import check_resume
 from atrous.config.fingerprint import fingerprint
 from atrous.errors import TrainingError
 from atrous.runs.run import RESULT, Run, load_run, run_folders
@@ -54,10 +53,8 @@ def choose_folder(
         The config and folder to train with, and the run that is gone on with, if any; it may be finished already.
 
     Raises:
-        ConfigError: If `resume` is neither auto nor false.
         TrainingError: If the run is going on in another process.
     """
-    check_resume(config)
     run = newest_run(runs or Path(config["paths"]["runs"]), config)
     here = run is not None and run.folder.resolve() == folder.resolve()
     if run is None or (here and config["resume"] != "auto"):
