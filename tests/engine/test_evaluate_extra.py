@@ -101,4 +101,4 @@ def test_extra_metrics_is_true_or_false(finished_run, capsys):
     ):
         with pytest.raises(SystemExit):
             command()
-        assert "extra_metrics=full is impossible; give true or false." in capsys.readouterr().err
+        assert "extra_metrics=full is impossible; give true or false" in capsys.readouterr().err
