@@ -6,14 +6,18 @@ import random
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from kill_and_resume import start, wait
+from omegaconf import OmegaConf
 
 import atrous.engine.build  # noqa: F401 - before processes are forked off
 from atrous.cli import train
+from atrous.errors import ConfigError
 from atrous.runs.record import RunRecord
 from atrous.system.locks import hold
+from atrous.worker import run_saved
 
 SHORT = ["trainer.max_steps=2", "trainer.val_check_interval=2", "data.train.length=8", "data.num_workers=0"]
 
@@ -209,3 +213,44 @@ def test_a_job_of_another_process_is_left_to_it(tmp_path, jobs, capsys):
     assert result(folder) == running
     train.main(arguments)
     assert jobs == [1, 2, 1]
+
+
+def test_what_depends_on_the_environment_is_resolved_where_the_job_runs(tmp_path, monkeypatch):
+    seen = []
+
+    def run(config, folder):
+        seen.append((config, OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")), folder))
+        raise ConfigError("that is all")
+
+    monkeypatch.setattr("atrous.engine.fit.run", run)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/login")
+    monkeypatch.setenv("WORKERS", "3")
+    with pytest.raises(SystemExit):
+        train.main(["-m", f"paths.runs={tmp_path}", "data.num_workers='${oc.decode:${oc.env:WORKERS}}'", "seed=1"])
+    config, written, folder = seen[0]
+    assert config["paths"]["cache"] == "/login/atrous"
+    assert config["data"]["num_workers"] == 3
+    assert written["paths"]["cache"].startswith("${oc.env:XDG_CACHE_HOME,")
+    assert written["data"]["num_workers"] == "${oc.decode:${oc.env:WORKERS}}"
+    assert written["data"]["val"] == config["data"]["val"]
+    assert written["callbacks"]["best"]["dirpath"] == f"{folder}/checkpoints"
+    assert written["resume"] == "auto"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/node")
+    monkeypatch.setenv("WORKERS", "5")
+    with pytest.raises(ConfigError):
+        run_saved(folder)
+    assert (seen[1][0]["paths"]["cache"], seen[1][0]["data"]["num_workers"]) == ("/node/atrous", 5)
+
+
+def test_intervals_are_for_searches(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train.main(["-m", f"paths.runs={tmp_path}", "optimizer.lr=interval(0,1)"])
+    assert "optimizer.lr=interval(0,1)" in (told := capsys.readouterr().err)
+    assert "hydra/sweeper=search" in told
+
+
+def test_another_sweepers_jobs_have_numbers(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("instead_of_training")))
+    train.main(["-m", "hydra/sweeper=basic", "hydra/launcher=local", f"hydra.sweep.dir={tmp_path}", "seed=1,2"])
+    scores = {path.parent.name: result(path.parent)["scores"]["miou"] for path in tmp_path.rglob("result.json")}
+    assert scores == {"0": 0.01, "1": 0.02}
