@@ -28,7 +28,7 @@ class FolderSweeper(Sweeper):  # type: ignore[misc]
         params: What varies, as overrides; the command line's come on top.
     """
 
-    def __init__(self, params: dict[str, Any] | None) -> None:
+    def __init__(self, params: dict[str, Any] | None = None) -> None:
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -60,17 +60,14 @@ class FolderSweeper(Sweeper):  # type: ignore[misc]
         from atrous.config.command_line import COMMAND
         from atrous.config.messages import describe
 
-        words = [
-            {
-                "hydra.sweep.dir": job.folder.parent,
-                "hydra.sweep.subdir": job.folder.name,
-                f"++hydra.job.env_set.{COMMAND}": job.config.command,  # type: ignore[union-attr]  # it is planned
-            }
-            for job in jobs
-        ]
         overrides = [
-            [*job.overrides, *(f"{key}={_quoted(value)}" for key, value in more.items())]
-            for job, more in zip(jobs, words, strict=True)
+            [
+                *job.overrides,
+                f"hydra.sweep.dir={_quoted(job.folder.parent)}",
+                f"hydra.sweep.subdir={_quoted(job.folder.name)}",
+                f"++hydra.job.env_set.{COMMAND}={_quoted(job.composed().command)}",
+            ]
+            for job in jobs
         ]
         for job, returned in zip(jobs, self.launcher.launch(overrides, initial_job_idx=first), strict=True):
             error = _error(returned)
@@ -78,14 +75,7 @@ class FolderSweeper(Sweeper):  # type: ignore[misc]
 
 
 class StudySweeper(FolderSweeper):
-    """Runs all combinations of the values given, each once, however often the command is started.
-
-    Args:
-        params: The grid, as overrides; the command line's come on top.
-    """
-
-    def __init__(self, params: dict[str, Any] | None = None) -> None:
-        super().__init__(params)
+    """Runs all combinations of the values given, each once, however often the command is started."""
 
     def sweep(self, arguments: Sequence[str]) -> None:
         from atrous.studies.study import run_study
@@ -98,23 +88,12 @@ class SearchSweeper(FolderSweeper):
 
     Args:
         params: The space, as overrides; the command line's replace them.
-        trials: How many different settings are tried.
-        jobs: How many are drawn and launched together.
-        seed: Of the draws.
-        pruning: `after_trials` and `after_validations`, from when on a trial may be given up; None: none is.
+        settings: The others of conf/hydra/sweeper/search.yaml.
     """
 
-    def __init__(
-        self,
-        *,
-        params: dict[str, Any] | None = None,
-        trials: int = 20,
-        jobs: int = 1,
-        seed: int = 0,
-        pruning: dict[str, int] | None = None,
-    ) -> None:
+    def __init__(self, params: dict[str, Any] | None = None, **settings: Any) -> None:
         super().__init__(params)
-        self.settings: dict[str, Any] = {"trials": trials, "jobs": jobs, "seed": seed, "pruning": pruning}
+        self.settings = settings
 
     def sweep(self, arguments: Sequence[str]) -> None:
         from atrous.studies.search import run_search

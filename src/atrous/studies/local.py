@@ -109,8 +109,7 @@ class Process:
     def __init__(self, number: int, job: Job, share: Share) -> None:
         self.number, self.job, self.share = number, job, share
         self._told = False
-        assert job.config is not None
-        environment = {**os.environ, "OMP_NUM_THREADS": str(_threads(share.cores)), **job.config.environment}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(_threads(share.cores)), **job.composed().environment}
         if share.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
         with (job.folder / CONSOLE).open("ab") as console, _pinned(share.cores):

@@ -46,14 +46,10 @@ class SlurmJob:
 
 def queue() -> dict[str, str] | None:
     """The state of each job of this user that is pending, running or about to end; None where squeue does not answer."""
-    command = ["squeue", "--noheader", "--array", "--me", "--format=%i|%T|%r"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
+    said = _ask("squeue", "--noheader", "--array", "--me", "--format=%i|%T|%r")
+    if said is None:
         return None
-    if found.returncode:
-        return None
-    rows = [line.strip().split("|") for line in found.stdout.splitlines() if line.strip()]
+    rows = [line.strip().split("|") for line in said.splitlines() if line.strip()]
     reasons = {name: f" ({reason})" for name, state, reason in rows if state == "PENDING" and reason != "None"}
     return {name: state.lower() + reasons.get(name, "") for name, state, _ in rows}
 
@@ -123,12 +119,17 @@ def _progress(jobs: list[SlurmJob], left: dict[str, SlurmJob], there: dict[str, 
 
 def _told(name: str) -> str:
     """What SLURM still knows of a job."""
-    command = ["scontrol", "show", "job", "--oneliner", name]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return f"job {name}"
-    words = dict(word.split("=", 1) for word in found.stdout.split() if "=" in word)
+    said = _ask("scontrol", "show", "job", "--oneliner", name) or ""
+    words = dict(word.split("=", 1) for word in said.split() if "=" in word)
     if "JobState" not in words:
         return f"SLURM no longer knows job {name}"
     return f"job {name} is {words['JobState']}, exit code {words.get('ExitCode', '?')}"
+
+
+def _ask(*command: str) -> str | None:
+    """What a command of SLURM says; None where it fails or does not answer."""
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return asked.stdout if asked.returncode == 0 else None

@@ -70,7 +70,7 @@ def resources(trainer: dict[str, Any], data: dict[str, Any], settings: dict[str,
 def script(jobs: Sequence[Job], asked: Resources, settings: dict[str, Any]) -> str:
     """The sbatch script of a job, or of several as an array, by the template slurm_job.sh."""
     study = jobs[0].folder.parent
-    configs = [job.config for job in jobs if job.config is not None]
+    configs = [job.composed() for job in jobs]
     name = "%A_%a" if len(jobs) > 1 else "%j"
     logs = study / "slurm" / f"{name}_%t_log.out"
     options: dict[str, Any] = {

@@ -66,10 +66,19 @@ class Job:
             return None
         return self.error or result.get("error") or self.status
 
+    def composed(self) -> JobConfig:
+        """Its config.
+
+        Raises:
+            ValueError: If it was never needed.
+        """
+        if self.config is None:
+            raise ValueError(f"{self.folder} has no config yet; launch_jobs composes it")
+        return self.config
+
     def resolved(self) -> dict[str, Any]:
         """Its config as it is on this machine."""
-        assert self.config is not None  # it is planned
-        return self.config.resolved(str(self.folder))
+        return self.composed().resolved(str(self.folder))
 
 
 @dataclass(frozen=True)
@@ -175,8 +184,7 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 
 def _config_of_job(job: Job, pruning: dict[str, int] | None) -> dict[str, Any]:
     """A job's config: it goes on with what its folder holds, and W&B groups its run with those of the other jobs."""
-    assert job.config is not None
-    config = job.config.portable(str(job.folder))
+    config = job.composed().portable(str(job.folder))
     config["resume"] = "auto"
     for options in config["logger"].values():
         if "group" in options and options["group"] is None:
