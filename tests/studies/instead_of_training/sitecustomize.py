@@ -7,12 +7,12 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 from pathlib import Path
+from types import ModuleType
 
-from atrous.engine import fit
 
-
-def run(config, folder):
+def run(config, folder, report=None):
     from atrous.errors import ConfigError
     from atrous.runs.record import RunRecord
 
@@ -39,4 +39,6 @@ def run(config, folder):
     return seed / 100
 
 
+fit = ModuleType("atrous.engine.fit")  # the real one imports torch
 fit.run = run
+sys.modules["atrous.engine.fit"] = fit
