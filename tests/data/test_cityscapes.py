@@ -9,7 +9,7 @@ from PIL import Image
 from test_data_conf import load
 
 from atrous.data.cityscapes import CLASS_INFO, Cityscapes
-from atrous.errors import ConfigError, DataError
+from atrous.errors import DataError
 from atrous.metrics.confusion import ConfusionMatrix
 from atrous.metrics.scores import iou, summary
 
@@ -118,56 +118,6 @@ def test_splits_together(root, settings, expected):
     kinds = [dataset.mask_path(index).name.split("_")[3] for index in range(len(dataset))]
     assert {kind: kinds.count(kind) for kind in kinds} == expected
     assert len(set(names(dataset))) == len(dataset)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"split": "training"}, "no split 'training'; choose one of train, val, test, train_extra"),
-        ({"folders": ["train", "extra"]}, "no split 'extra'; choose one of train, val, test, train_extra"),
-        ({"annotation": "gtFine"}, "Cityscapes has no annotation 'gtFine'; choose one of fine, coarse"),
-        ({"folders": ["train", "test"]}, r"folders=\['train', 'test'\]: test has no labels and can't be mixed"),
-    ],
-)
-def test_impossible_settings(root, settings, message):
-    with pytest.raises(ConfigError, match=message):
-        Cityscapes(**{"root": root, "split": "train", **settings})
-
-
-def remove(root, pattern):
-    for path in root.glob(pattern):
-        path.unlink()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "settings", "parts"),
-    [
-        (
-            lambda root: root.rename(root.parent / "elsewhere"),
-            {},
-            ["no Cityscapes folder at", "gtFine_trainvaltest.zip", "data.root=", "leftImg8bit/SPLIT/", "license"],
-        ),
-        (lambda root: (root / "gtFine").rename(root / "x"), {}, ["lacks the folder gtFine/train; there are: gtCoarse"]),
-        (lambda root: (root / "gtCoarse").rename(root / "x"), {"annotation": "coarse"}, ["lacks the folder gtCoarse"]),
-        (
-            lambda root: (root / "leftImg8bit/train_extra").rename(root / "x"),
-            {"folders": "train_extra"},
-            ["lacks the folder leftImg8bit/train_extra;", "leftImg8bit_trainextra.zip"],
-        ),
-        (lambda root: remove(root, "leftImg8bit/train/*/*"), {}, ["split 'train' at", "has no images"]),
-        (
-            lambda root: remove(root, "gtFine/train/zurich/*_labelIds.png"),
-            {},
-            ["2 of 5 masks are missing", "zurich_000001_000019_gtFine_labelIds.png"],
-        ),
-    ],
-)
-def test_missing_parts(root, spoil, settings, parts):
-    spoil(root)
-    with pytest.raises(DataError) as error:
-        Cityscapes(root=root, split="train", **settings)
-    for part in (str(root), *parts):
-        assert part in str(error.value)
 
 
 def test_the_official_evaluation_of_written_predictions_gives_our_scores(root, tmp_path, monkeypatch):

@@ -380,6 +380,10 @@ FOLDERS = {
         lambda root: mask_of_b(root).rename(mask_of_b(root).with_stem("B")),
         ["have no mask: b.", "found in", "a, "],
     ),
+    "no folder of images": (
+        lambda root: (root / "train" / "images").rename(root / "x"),
+        ["no folder", "images (images=...)", "Expected an image file"],
+    ),
     "a split without images": (
         lambda root: gone(next((root / "val" / "images").iterdir())),
         ["no images in", "Expected an image file per sample"],
@@ -401,6 +405,8 @@ HEADER = "image,mask,split\n"
 
 # What is wrong -> (the CSV file, what must be said beside its path).
 TABLES = {
+    "no file": (None, ["no file", "columns image, mask"]),
+    "no lines and no splits": (b"image,mask\n", ["lists no images"]),
     "an empty file": (b"", ["has the columns none; expected image, mask"]),
     "no header": (GOOD.encode(), ["has the columns train/images/a.jpg", "expected image, mask and perhaps split"]),
     "another header": (b"picture,label\na,b\n", ["has the columns picture, label; expected image, mask"]),
@@ -432,7 +438,9 @@ TABLES = {
 @pytest.mark.parametrize("name", TABLES)
 def test_csv_files(root, name):
     content, parts = TABLES[name]
-    table = filled(root / "all.csv", content)
+    table = root / "all.csv"
+    if content is not None:
+        filled(table, content)
     message = refusal(root, csv=str(table), images=None, masks=None)
     for part in (str(table), *parts):
         assert part in message

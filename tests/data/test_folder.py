@@ -139,61 +139,8 @@ def test_impossible_settings(root, change, message):
         Folder(**{**ALL_TRAIN, **folders(root), **change})
 
 
-def spoil(root, what):
-    if what == "no masks":
-        for path in (root / "masks").rglob("*.png"):
-            path.rename(path.with_stem(path.stem + "_mask"))
-    elif what == "twins":
-        Image.new("RGB", (32, 24)).save(root / "images" / "c.png")
-    elif what == "no folder":
-        (root / "images").rename(root / "x")
-    elif what == "no images":
-        for path in (root / "images").rglob("*.jpg"):
-            path.unlink()
-
-
-@pytest.mark.parametrize(
-    ("what", "parts"),
-    [
-        ("no masks", ["3 of 3 images", "a/1, b/2, c", "a/1.png", "found in", "a/1_mask", "mask_suffix"]),
-        ("twins", ["c.jpg", "c.png", "have one name"]),
-        ("no folder", ["no folder", "images (images=...)", "Expected an image file"]),
-        ("no images", ["no images in", "Expected an image file"]),
-    ],
-)
-def test_missing_files(root, what, parts):
-    spoil(root, what)
-    with pytest.raises(DataError) as error:
-        Folder(**ALL_TRAIN, **folders(root))
-    for part in (str(root), *parts):
-        assert part in str(error.value)
-
-
 def test_an_empty_drawn_split(root):
     with pytest.raises(DataError, match=r"split 'test' is empty: none of 3 samples .*Raise test_fraction, or"):
         Folder(split="test", class_names=TWO, **folders(root))
     with pytest.raises(DataError, match="split 'train' is empty: all 3 samples"):
         Folder(split="train", class_names=TWO, **folders(root), val_fraction=0.999)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, "no file .*all.csv .*columns image, mask"),
-        ("", "has the columns none; expected image, mask"),
-        ("picture,mask\na,b\n", "has the columns picture, mask; expected image, mask"),
-        ("image,mask\n", "lists no images"),
-        ("image,mask\nimages/c.jpg,\n", "line 2: image='images/c.jpg', mask='' *; expected two paths"),
-        ("image,mask,split\nimages/c.jpg,masks/c.png,valid\n", "line 2: .*split='valid'; .*one of train, val, test"),
-        (
-            "image,mask\nimages/x.jpg,masks/c.png\n",
-            r"1 of 1 images are missing: .*images/x.jpg. Paths in .*all.csv start at",
-        ),
-        ("image,mask\nimages/c.jpg,masks/c.png\nimages/c.jpg,masks/c.png\n", "lists images/c twice"),
-    ],
-)
-def test_bad_csv_files(root, text, message):
-    if text is not None:
-        (root / "all.csv").write_text(text)
-    with pytest.raises(DataError, match=message):
-        Folder(**ALL_TRAIN, csv=str(root / "all.csv"))

@@ -122,61 +122,6 @@ def test_test_has_no_labels(tmp_path, release):
     assert dataset[1].mask.shape == (69, 51)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"split": "validation"}, "no split 'validation'; choose one of train, val, test"),
-        ({"version": "v2.0"}, "Mapillary Vistas has no version 'v2.0'; choose one of 1.2, 2.0"),
-        ({"version": 2}, "Mapillary Vistas has no version '2'"),
-    ],
-)
-def test_impossible_settings(root, settings, message):
-    with pytest.raises(ConfigError, match=message):
-        MapillaryVistas(**{"root": root, "split": "train", **settings})
-
-
-def unlink_some(folder):
-    for path in sorted(folder.iterdir())[:2]:
-        path.unlink()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "version", "parts"),
-    [
-        (
-            lambda root: root.rename(root.parent / "elsewhere"),
-            "1.2",
-            ["no Mapillary Vistas 1.2 folder at", "mapillary.com/dataset/vistas", "data.root=", "research only"],
-        ),
-        (
-            lambda root: (root / "training/v1.2").rename(root / "x"),
-            "1.2",
-            ["lacks the folder training/v1.2/labels;", "simply labels/"],
-        ),
-        (lambda root: (root / "training/v2.0").rename(root / "training/x"), "2.0", ["lacks the folder training/v2.0"]),
-        (lambda root: (root / "training/images").rename(root / "x"), "2.0", ["lacks the folder training/images;"]),
-        (lambda root: [path.unlink() for path in (root / "training/images").iterdir()], "2.0", ["has no images"]),
-        (
-            lambda root: unlink_some(root / "training/v2.0/labels"),
-            "2.0",
-            ["2.0's split 'train' at", "2 of 5 masks are missing", "_x-0000N9c72sICO990Ue.png"],
-        ),
-    ],
-)
-def test_missing_parts(root, spoil, version, parts):
-    spoil(root)
-    with pytest.raises(DataError) as error:
-        MapillaryVistas(root=root, split="train", version=version)
-    for part in (str(root), *parts):
-        assert part in str(error.value)
-
-
-def test_version_2_0_of_a_release_that_has_none(tmp_path):
-    root = write_mapillary(tmp_path, release="1.1")
-    with pytest.raises(DataError, match=r"Mapillary Vistas 2\.0 at .* lacks the folder training/v2\.0/labels"):
-        MapillaryVistas(root=root, split="train", version="2.0")
-
-
 def test_version_2_0_by_the_config(root):
     data = instantiate(
         load(

@@ -3,14 +3,12 @@ import shutil
 import numpy as np
 import pytest
 from data.writers.voc import label_color_map, write_aug, write_voc
-from hydra.utils import instantiate
 from PIL import Image
 from scipy.io import loadmat
-from test_data_conf import load
 from torchvision.models.segmentation import FCN_ResNet50_Weights
 
 from atrous.data.voc import CLASS_INFO, VOC
-from atrous.errors import ConfigError, DataError
+from atrous.errors import DataError
 
 
 @pytest.fixture
@@ -114,64 +112,9 @@ def test_a_value_that_is_no_class(root):
         open_voc(root, "val")[0]
 
 
-def remove(pattern):
-    def spoil(root):
-        for path in sorted(root.glob(pattern)):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    return spoil
-
-
-TRAINVAL = "VOCtrainval_11-May-2012.tar"
-
-
-@pytest.mark.parametrize(
-    ("spoil", "split", "parts"),
-    [
-        (".", "val", ["no VOC 2012 folder at", TRAINVAL, "data.root=", "JPEGImages/", "terms of use"]),
-        ("VOCdevkit", "val", ["lacks the folder VOCdevkit/VOC2012;", TRAINVAL]),
-        ("VOCdevkit/VOC2012/JPEGImages", "val", ["lacks the folder JPEGImages;", TRAINVAL]),
-        ("VOCdevkit/VOC2012/SegmentationClass", "val", ["lacks the folder SegmentationClass;", TRAINVAL]),
-        ("**/Segmentation/test.txt", "test", ["no list", "Segmentation/test.txt", "VOC2012test.tar"]),
-        ("**/Segmentation/val.txt", "train", ["no list", "Segmentation/val.txt", TRAINVAL]),
-        ("**/SegmentationClass/*", "val", ["split 'val' at", "3 of 3 masks are missing", TRAINVAL]),
-        ("**/JPEGImages/*", "test", ["2 of 2 images are missing", "VOC2012test.tar"]),
-        ("benchmark_RELEASE", "train", ["SBD at", "lacks the folder", "benchmark.tgz", "Aug/", "data.augmented=false"]),
-        ("**/cls", "train", ["SBD at", "lacks the folder benchmark_RELEASE/dataset/cls", "benchmark.tgz"]),
-        ("**/dataset/val.txt", "train", ["no list", "dataset/val.txt", "benchmark.tgz"]),
-        ("**/cls/*", "train", ["4 of 8 masks are missing", "benchmark.tgz", TRAINVAL]),
-    ],
-)
-def test_missing_parts(root, spoil, split, parts):
-    for path in sorted(root.glob(spoil)) if spoil != "." else [root]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(DataError) as error:
-        open_voc(root, split)
-    for part in (str(root), *parts):
-        assert part in str(error.value)
-
-
 def test_deeplabs_folder_without_its_list(root):
     write_aug(root, paths=False)
     shutil.rmtree(root / "benchmark_RELEASE")
     (root / "VOCdevkit/VOC2012/ImageSets/Segmentation/trainaug.txt").unlink()
     with pytest.raises(DataError, match=r"no list .*Segmentation/trainaug.txt\. data.augmented=true adds"):
         open_voc(root, "train")
-
-
-def test_an_unknown_split(root):
-    with pytest.raises(ConfigError, match="VOC 2012 has no split 'trainaug'; choose one of train, val, test"):
-        open_voc(root, "trainaug")
-
-
-def test_through_its_config(root):
-    settings = load("voc", {"root": str(root)})
-    data = instantiate(settings, _convert_="all")
-    assert data.class_info == CLASS_INFO
-    assert len(data.dataset("train")) == 8
-    batch = next(iter(data.train_dataloader()))
-    assert batch["image"].shape == (4, 3, 32, 40)
-    assert set(batch["mask"].unique().tolist()) <= {*range(21), 255}
-    sizes = {tuple(batch["mask"].shape) for batch in data.val_dataloader()}
-    assert sizes == {(1, 48, 64), (1, 64, 48)}
-    assert {value for batch in data.test_dataloader() for value in batch["mask"].unique().tolist()} == {255}

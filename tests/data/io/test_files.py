@@ -156,18 +156,6 @@ def test_the_errors_fields_tell_what_is_wrong_in_another_process_too(tmp_path):
             assert str(error) == str(raised.value)
 
 
-def test_a_0_255_mask_where_255_is_not_ignored(tmp_path):
-    info = ClassInfo(("ground", "cell"), ((0, 0, 0), (1, 1, 1)), ignore_index=254)
-    with pytest.raises(DataError, match=r"looks like a 0/255 mask; set value_map=\{0: 0, 255: 1\}"):
-        MaskReader(class_info=info)(save(tmp_path / "a.png", np.array([[0, 255]], np.uint8)))
-
-
-def test_values_beyond_16_bits(tmp_path):
-    path = save(tmp_path / "a.tif", np.array([[0, 70000]], np.int32))
-    with pytest.raises(DataError, match="mask values 70000"):
-        MaskReader(class_info=THREE)(path)
-
-
 def test_an_unknown_colour_names_the_nearest(tmp_path):
     path = save(tmp_path / "a.png", np.array([[(10, 0, 0), (0, 0, 33), (0, 0, 33), (9, 9, 9)]], np.uint8))
     with pytest.raises(DataError) as error:
@@ -180,17 +168,6 @@ def test_an_unknown_colour_names_the_nearest(tmp_path):
         "palette",
     ):
         assert part in str(error.value)
-
-
-def test_colours_without_a_palette(tmp_path):
-    with pytest.raises(DataError, match=r"holds colours \(RGB\), expected class numbers.*palette=\[\[r, g, b\]"):
-        MaskReader(class_info=THREE)(save(tmp_path / "a.png", RGB))
-
-
-def test_a_jpeg_mask_is_told_to_be_lossy(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 3, (16, 16), dtype=np.uint8) * 100
-    with pytest.raises(DataError, match="JPEG smears"):
-        MaskReader(class_info=THREE, value_map={0: 0, 100: 1, 200: 2})(save(tmp_path / "a.jpg", noise))
 
 
 @pytest.mark.parametrize("value_map", [{0: 3}, {-1: 0}, {70000: 0}])
@@ -234,18 +211,6 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
     with pytest.raises(DataError, match="can't be read: Permission denied"):
         read_image(tmp_path / "a.png")
-
-
-def test_a_float_mask(tmp_path):
-    with pytest.raises(DataError, match=r"mode F; expected class numbers .* Save it as an 8-bit PNG"):
-        read_mask(save(tmp_path / "a.tif", np.zeros((2, 2), np.float32)))
-
-
-@pytest.mark.parametrize(("size", "hint"), [((4, 5), "Make the mask anew"), ((6, 4), "is turned.*EXIF")])
-def test_sizes_that_differ(tmp_path, size, hint):
-    image, mask = save(tmp_path / "a.png", RGB), save(tmp_path / "m.png", np.zeros(size, np.uint8))
-    with pytest.raises(DataError, match=f"m.png is {size[0]} x {size[1]}, its image .*a.png 4 x 6.*{hint}"):
-        read_pair(image, mask, "a", MaskReader(class_info=THREE))
 
 
 def test_listing_goes_through_folders_and_leaves_out_other_files(tmp_path):
