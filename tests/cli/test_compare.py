@@ -14,7 +14,7 @@ import pytest
 
 from atrous.cli import compare
 from atrous.runs.compare import difference
-from atrous.runs.protocol import differences, lines, protocol, weights_of
+from atrous.runs.protocol import differences, protocol, protocol_lines, weights_of
 from atrous.runs.scores import read_evaluation
 from atrous.types import ClassInfo
 
@@ -221,7 +221,7 @@ def test_it_needs_no_torch_and_hydra_leaves_it_alone(left_by):
 
 
 def test_the_protocol_in_two_lines():
-    first, second = lines(protocol_of(weights="averaged (decay 0.99)", inference="slide, windows of 512"))
+    first, second = protocol_lines(protocol_of(weights="averaged (decay 0.99)", inference="slide, windows of 512"))
     assert first == (
         "scored on val, 40 images, data 0123456789ab; 3 classes, 255 ignored, absent classes left out; "
         "one confusion matrix over all images"

@@ -14,7 +14,8 @@ import yaml
 from fixtures import write_camvid
 from torch.nn import functional as F
 
-from atrous.cli import lab, profile, train
+from atrous.analysis.profile import measure_points
+from atrous.cli import lab, train
 from atrous.config.compose import compose_groups
 from atrous.data.scenes.scenes import Scenes
 from atrous.engine.build import build_model
@@ -59,9 +60,9 @@ def in_process():
     """Measures memory in this process, which spares ten seconds of imports a setting."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            profile,
+            lab_measure,
             "measure_apart",
-            lambda model, points, options: profile.measure_points({"model": model, "points": points, **options}),
+            lambda model, points, options: measure_points(model, points, **options),
         )
         yield
 
@@ -241,8 +242,8 @@ def test_the_branches_of_deeplabv2():
         ([], ["lab got no folder", "atrous lab runs/sweep"]),
         (["nowhere"], ["no folder nowhere", "runs/sweep"]),
         (["RUNS", "model.output_stride=8"], ["model.output_stride=8 is impossible", "as its run trained it"]),
-        (["RUNS", "context_distances=4"], ["context_distances=4", "[4,8,16]"]),
-        (["RUNS", "context_distances=[-1]"], ["context_distances=[-1]", "[4,8,16]"]),
+        (["RUNS", "context_distances=4"], ["context_distances=4", "[4,8,16"]),
+        (["RUNS", "context_distances=[-1]"], ["context_distances=[-1]", "[4,8,16"]),
         (["RUNS", "size=64"], ["size=64", "[512,1024]"]),
         (["RUNS", "split=all"], ["split=all", "train, val, test"]),
         (["RUNS", "effective_images=-1"], ["effective_images=-1", "from 0 on"]),

@@ -37,12 +37,13 @@ def run(settings: Settings) -> None:
     from rich.console import Console
 
     from atrous.report.comparison import show_comparison
-    from atrous.runs.compare import check_comparable, difference, protocol_lines
+    from atrous.runs.compare import check_comparable, difference
+    from atrous.runs.protocol import protocol_lines
     from atrous.runs.scores import read_evaluation
 
     a, b = ([read_evaluation(Path(path)) for path in side.split(",")] for side in settings.sides)
     console = Console()
-    for line in protocol_lines(a[0]):
+    for line in protocol_lines(a[0].protocol):
         console.print(line, style="dim", soft_wrap=True, highlight=False)
     for warning in check_comparable([*a, *b]):
         console.print(f"[yellow]differs[/] {warning}", soft_wrap=True, highlight=False)

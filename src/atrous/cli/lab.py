@@ -16,9 +16,9 @@ from atrous.cli.settings import Words
 from atrous.config.fingerprint import NOT_COUNTED
 from atrous.config.values import NonNegativeInt, PositiveInt, Size, Split
 from atrous.errors import ConfigError, DataError
+from atrous.lab.collect import Collector
 from atrous.lab.data import Lab, read
 from atrous.lab.page import figures, page
-from atrous.lab.plan import Plan
 from atrous.lab.store import Store
 from atrous.lab.tables import runs_csv, table_csv, table_md
 from atrous.report.study import Study, study_of
@@ -71,7 +71,7 @@ def run(roots: Sequence[Path], settings: dict[str, Any], overrides: Sequence[str
     study = _study(roots)
     out = settings["out"]
     store = Store(out / "measured")
-    measured = Plan(study, settings, list(overrides), store).measure()
+    measured = Collector(study, settings, list(overrides), store).collect()
     title = f"Dilation lab: {', '.join(str(short(root.resolve())) for root in roots)}"
     text = to_json({"title": title, "command": settings["command"], "created": now(), **measured})
     content: dict[str, Any] = json.loads(text)  # what is read from the file later is what is shown now

@@ -21,7 +21,7 @@ from atrous.report.page import page
 from atrous.report.study import Study, notes, study_of
 from atrous.report.tables import runs_csv, table_csv, table_md, table_tex
 from atrous.runs.compare import RESAMPLES
-from atrous.runs.protocol import lines
+from atrous.runs.protocol import protocol_lines
 from atrous.runs.record import now
 from atrous.runs.run import find_runs
 from atrous.system.files import write_text
@@ -88,6 +88,8 @@ def run(
     count = sum(run.finished for run in runs)
     draws = resamples or (RESAMPLES if count <= _MANY else _FEWER)
     study = study_of(runs, unread, ignored=NOT_COUNTED, baseline=baseline, resamples=draws, seed=seed)
+    scored = study.baseline or next(iter(study.groups), None)
+    protocol = protocol_lines(scored.runs[0].part("protocol")) if scored else []
     out.mkdir(parents=True, exist_ok=True)
     title = f"Report: {', '.join(str(short(root.resolve())) for root in roots)}"
     files = {
@@ -95,9 +97,7 @@ def run(
         "table.csv": table_csv(study),
         "table.md": table_md(study),
         "table.tex": table_tex(study),
-        "report.html": page(
-            study, title=title, out=out.resolve(), command=command, created=now(), protocol=_protocol(study)
-        ),
+        "report.html": page(study, title=title, out=out.resolve(), command=command, created=now(), protocol=protocol),
     }
     for name, text in files.items():
         write_text(out / name, text)
@@ -109,17 +109,6 @@ def run(
         place = log_report(out.resolve(), files, project=wandb, name=name, command=command)
         print(f"logged to W&B project {wandb}: {place}")
     return study
-
-
-def _protocol(study: Study) -> list[str]:
-    """How the baseline was scored, or else the first row; nothing where a run does not tell."""
-    group = study.baseline or next(iter(study.groups), None)
-    if group is None:
-        return []
-    try:
-        return list(lines(group.runs[0].part("protocol")))
-    except KeyError:
-        return [", ".join(f"{key}: {value}" for key, value in group.runs[0].part("protocol").items())]
 
 
 def _say(study: Study, out: Path) -> None:

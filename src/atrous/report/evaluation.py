@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from atrous.metrics.scores import Scores, mean
-from atrous.runs.protocol import lines
+from atrous.runs.protocol import protocol_lines
 from atrous.runs.scores import Evaluation
 
 
@@ -48,7 +48,7 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
     ]
     for line in (*told, *_extra_lines(extra)):
         console.print(line, soft_wrap=True, markup=False)
-    for line in lines(evaluation.protocol):
+    for line in protocol_lines(evaluation.protocol):
         console.print(line, soft_wrap=True, style="dim", highlight=False, markup=False)
 
 

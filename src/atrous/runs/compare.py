@@ -13,7 +13,7 @@ import numpy as np
 
 from atrous.errors import DataError
 from atrous.metrics.bootstrap import Difference, paired_difference
-from atrous.runs.protocol import differences, lines
+from atrous.runs.protocol import differences
 from atrous.runs.scores import Evaluation, read_evaluation
 
 RESAMPLES = 10_000
@@ -101,11 +101,3 @@ def verdict(found: Difference, runs: int, others: int) -> str:
     if min(runs, others) < FEWEST:
         return f"{'higher' if found.miou > 0 else 'lower'}, too few seeds"
     return "better" if found.miou > 0 else "worse"
-
-
-def protocol_lines(run: Evaluation) -> Sequence[str]:
-    """The run's protocol for people; of a run from before it was stored in full, as it is."""
-    try:
-        return lines(run.protocol)
-    except KeyError:
-        return [", ".join(f"{key}: {value}" for key, value in run.protocol.items())]

@@ -77,15 +77,18 @@ def code_version() -> str:
     return f"{version}, commit {state['commit'][:7]}{' with changes' if state['dirty'] else ''}"
 
 
-def lines(protocol: dict[str, Any]) -> tuple[str, str]:
-    """The protocol in two lines for people."""
-    return (
-        f"scored on {protocol['split']}, {protocol['images']} images, data {protocol['data']}; {protocol['classes']} classes, "
-        f"{protocol['ignore_index']} ignored, absent classes left out; {protocol['averaging']}",
-        f"network at {protocol.get('resolution', 'a resolution not stored')}; inference {protocol['inference']}, logits resized "
-        f"to the mask, postprocess {protocol['postprocess']}; precision {protocol['precision']}, weights "
-        f"{protocol['weights']}; {protocol['code']}",
-    )
+def protocol_lines(protocol: dict[str, Any]) -> list[str]:
+    """The protocol in two lines for people; of a run from before it was stored in full as it is, in one."""
+    try:
+        return [
+            f"scored on {protocol['split']}, {protocol['images']} images, data {protocol['data']}; {protocol['classes']} "
+            f"classes, {protocol['ignore_index']} ignored, absent classes left out; {protocol['averaging']}",
+            f"network at {protocol.get('resolution', 'a resolution not stored')}; inference {protocol['inference']}, logits "
+            f"resized to the mask, postprocess {protocol['postprocess']}; precision {protocol['precision']}, weights "
+            f"{protocol['weights']}; {protocol['code']}",
+        ]
+    except KeyError:
+        return [", ".join(f"{key}: {value}" for key, value in protocol.items())]
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> tuple[list[str], list[str]]:
