@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
 from data.writers.ade20k import write_ade20k
-from hydra.utils import instantiate
 from PIL import Image
-from test_data_conf import load
 
 from atrous.data.ade20k import ADE20K, CLASS_INFO
 from atrous.errors import DataError
@@ -85,13 +83,3 @@ def test_values_above_150_are_no_classes(root):
     Image.fromarray(np.full((32, 28), 151, np.uint8)).save(path)
     with pytest.raises(DataError, match=r"ADE_val_00000002.png: mask values 151 \(896 pixels\) are outside"):
         ADE20K(root=root, split="val")[1]
-
-
-def test_the_config(root):
-    data = instantiate(load("ade20k", {"root": str(root)}), _convert_="all")
-    data.check()
-    batch = next(iter(data.train_dataloader()))
-    assert batch["image"].shape == (4, 3, 32, 40)
-    assert batch["mask"].unique().numel() > 2
-    assert [batch["mask"].shape[1:] for batch in data.val_dataloader()] == [(24, 32), (32, 28)]
-    assert all((batch["mask"] == 255).all() for batch in data.test_dataloader())

@@ -178,30 +178,16 @@ def test_an_impossible_value_map(value_map):
         MaskReader(class_info=THREE, value_map=value_map)
 
 
-def write_bad_files(folder):
-    whole = save(folder / "whole.png", np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8))
-    (folder / "half.png").write_bytes(whole.read_bytes()[:1000])
-    (folder / "empty.png").write_bytes(b"")
-    (folder / "text.png").write_text("a picture of a cat")
-    (folder / "folder.png").mkdir()
-
-
 @pytest.mark.parametrize("read", [read_image, read_mask])
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("half.png", "1000 bytes.* no complete image"),
-        ("text.png", "no complete image of a known format. Copy it again"),
-        ("empty.png", "is empty .0 bytes."),
-        ("folder.png", "is a folder, expected an image file"),
-        ("absent.png", "no file .*absent.png. Copy it there"),
-    ],
-)
-def test_bad_files(tmp_path, read, name, message):
-    write_bad_files(tmp_path)
-    with pytest.raises(DataError, match=message) as error:
-        read(tmp_path / name)
-    assert str(tmp_path / name) in str(error.value)
+def test_bad_files(tmp_path, read):
+    (tmp_path / "folder.png").mkdir()
+    for name, kind, message in (
+        ("folder.png", "folder", "expected an image file"),
+        ("a.png", "missing", "Copy it there"),
+    ):
+        with pytest.raises(DataError, match=rf"{name}.*{message}") as error:
+            read(tmp_path / name)
+        assert (error.value.kind, error.value.path) == (kind, str(tmp_path / name))
 
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
