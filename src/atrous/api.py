@@ -1,34 +1,321 @@
-"""What the library's face and the commands call."""
+"""What the library's face and the commands call. Torch is imported by the functions that need it."""
 
 from __future__ import annotations
 
+import difflib
+import json
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atrous.config.checks import check_config
+from atrous.config.command_line import COMMAND
+from atrous.config.compose import CONF_DIR, compose, compose_groups, prepare
+from atrous.config.jobs import compose_run
+from atrous.config.messages import error_message
+from atrous.config.settings import read_settings
+from atrous.config.values import Split
+from atrous.errors import AtrousError, ConfigError
 from atrous.runs.announce import announce, follow
+from atrous.runs.compare import RESAMPLES, Comparison, compared
 from atrous.runs.resume import choose_folder
+from atrous.runs.run import Run, load_run
+from atrous.runs.scores import Evaluation, read_evaluation
 from atrous.system.ranks import is_launched, is_main_process
 
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+    from torch import nn
 
-def start(config: dict[str, Any], folder: Path, *, runs: Path | None = None) -> float:
+    from atrous.engine.predict import Predictor
+    from atrous.report.study import Study
+
+Scored = Run | Evaluation | Path | str
+
+
+def create_model(name: str, *, num_classes: int, **settings: Any) -> nn.Module:
+    """Builds a network of `conf/model`: (N, 3, H, W) normalised images -> `SegOutput`, whose `logits` are (N, C, h, w).
+
+    Args:
+        name: Of its yaml, such as "pspnet".
+        num_classes: C.
+        settings: Other keys of the yaml; `encoder="resnet50"` means `encoder.name`.
+
+    Raises:
+        ConfigError: If there is no such model or setting, or a value is impossible.
+
+    Example:
+        >>> import atrous, torch
+        >>> model = atrous.create_model("deeplabv3plus", num_classes=19, output_stride=8, encoder="resnet18")
+        >>> model.eval()(torch.zeros(1, 3, 64, 64)).logits.shape
+        torch.Size([1, 19, 16, 16])
+    """
+    with _own_errors():
+        names = sorted(path.stem for path in (CONF_DIR / "model").glob("*.yaml"))
+        _check_name("model", name, names)
+        keys = sorted(map(str, compose("train", [f"model={name}"]).model))
+        words = [f"model={name}", f"model.num_classes={num_classes}"]
+        for key, value in settings.items():
+            _check_name(f"setting of {name}", key, keys)
+            path = "encoder.name" if key == "encoder" and isinstance(value, str) else key
+            words.append(f"model.{path}={json.dumps(value)}")
+        config = compose_groups(words)
+        from atrous.engine.build import build_model
+
+        return build_model(config)
+
+
+def load(path: Path | str, *overrides: str, accelerator: str | None = None, trusted: Sequence[str] = ()) -> Predictor:
+    """Loads a trained network, which labels images exactly as `atrous predict` does.
+
+    Args:
+        path: A checkpoint that `train` wrote, or its run folder, whose best one is taken.
+        overrides: Changes to the config inside it, such as "inference=slide".
+        accelerator: "cpu" or "gpu"; None: the one of the run, or the CPU where that is not there.
+        trusted: Packages that the config may call beside ours.
+
+    Raises:
+        CheckpointError: If the file, its config or its weights won't do.
+        ConfigError: If an override is impossible.
+
+    Example:
+        >>> net = atrous.load(run.folder)
+        >>> labels = net.predict(image)  # uint8 RGB (H, W, 3), a PIL image or a path -> class indices (H, W)
+        >>> labels.shape == image.shape[:2]
+        True
+        >>> net.probabilities(image).shape[0] == len(net.classes)
+        True
+        >>> net.overlay(image).shape == image.shape
+        True
+    """
+    with _own_errors():
+        prepare()
+        from atrous.engine.checkpoint import restore
+        from atrous.engine.predict import Predictor
+        from atrous.engine.trainer import quiet_lightning
+
+        quiet_lightning()
+        path = Path(path)
+        file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
+        return Predictor(restore(file, {"accelerator": accelerator, "trusted": list(trusted)}, list(overrides)))
+
+
+def train(*overrides: str) -> Run:
+    """Trains as `atrous train` does with these words, below `paths.runs` of the current folder.
+
+    In this process, or in as many as `trainer.devices` asks for. It prints what the command prints.
+
+    Args:
+        overrides: Such as "model=pspnet", "data=camvid", "seed=1".
+
+    Returns:
+        The run: its `score`, `scores`, `folder`, `history()`, and `config`.
+
+    Raises:
+        ConfigError: If a setting is impossible.
+        DataError: If the data can't be read.
+        TrainingError: If the training fails.
+        KeyboardInterrupt: After a Ctrl-C; the run can be continued by "resume=auto".
+
+    Example:
+        >>> run = atrous.train(*tiny, "seed=1")
+        DeepLabV3Plus (resnet10t, from scratch), 5.0 M parameters...
+        >>> run.score == run.scores["miou"]
+        True
+        >>> steps, values = run.history()["val/miou"]
+    """
+    from atrous.system.signals import Interrupted
+
+    command = {COMMAND: shlex.join(["python", "-m", "atrous", "train", *overrides])}
+    with _own_errors(), _environment(command):
+        config, folder = compose_run(overrides)
+        made = folder
+        try:
+            folder, _ = start(config, folder)
+        except Interrupted as stopped:
+            raise KeyboardInterrupt(f"{stopped.name}; to go on: resume=auto") from stopped
+        finally:
+            with suppress(OSError):
+                made.rmdir()  # where it is empty, after a mistake
+        run = load_run(folder)
+        assert run is not None  # start has written it
+        return run
+
+
+def evaluate(ckpt: Path | str, *words: str) -> Evaluation:
+    """Scores a checkpoint on a split as `atrous evaluate` does.
+
+    Args:
+        ckpt: A checkpoint that `train` wrote, or its run folder, whose best one is taken.
+        words: Settings of conf/evaluate.yaml, such as "split=test", and changes to the checkpoint's config.
+
+    Returns:
+        Its `scores`, `class_scores`, confusion `matrices` of each image, and `protocol`.
+
+    Raises:
+        CheckpointError: If the checkpoint won't do.
+        ConfigError: If a setting is impossible.
+        DataError: If the data can't be read.
+
+    Example:
+        >>> scored = atrous.evaluate(run.folder, "split=val")
+        >>> scored.scores == run.scores
+        True
+        >>> scored.protocol["split"]
+        'val'
+    """
+    path = Path(ckpt)
+    file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
+    with _own_errors():
+        prepare()
+        return score(read_settings("evaluate", EvaluateSettings, [f"ckpt={file}", *words]))
+
+
+def read_runs(*folders: Path | str, baseline: str | None = None) -> Study:
+    """Reads all runs in and below folders into a table, as `atrous report` shows them.
+
+    Runs that differ in nothing but their seed are one row (`groups`): its `values` of the `columns`, `mean`, `std`, `n`, and
+    `difference` to the baseline.
+
+    Args:
+        folders: Run folders, or folders that hold some.
+        baseline: The row that the others are compared with, such as "output_stride=16"; None: the first one.
+
+    Raises:
+        ConfigError: If the baseline fits no row.
+        DataError: If there are no runs.
+
+    Example:
+        >>> study = atrous.read_runs("runs")
+        >>> len(study.groups)
+        1
+    """
+    from atrous.report.read import read_study
+
+    return read_study([Path(folder) for folder in folders], baseline=baseline)
+
+
+def compare(a: Scored | Sequence[Scored], b: Scored | Sequence[Scored], *, resamples: int = RESAMPLES) -> Comparison:
+    """Compares the scores of two networks on the same images: A's mIoU minus B's.
+
+    Args:
+        a: What `train` or `evaluate` returned or left in a folder; or several runs, such as seeds.
+        b: As `a`.
+        resamples: Of the images, for the interval.
+
+    Returns:
+        The `difference` with its 95 % interval, a `verdict` in words, and `notes` on what differs beside it.
+
+    Raises:
+        DataError: If they were not scored alike.
+
+    Example:
+        >>> compared = atrous.compare(run, other)
+        >>> compared.difference.low <= compared.difference.miou <= compared.difference.high
+        True
+    """
+    return compared(_evaluations(a), _evaluations(b), resamples=resamples)
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """See conf/evaluate.yaml."""
+
+    ckpt: Path
+    split: Split
+    accelerator: str | None
+    out: Path | None
+    extra_metrics: bool
+    trusted: list[str]
+    overrides: list[str]
+
+
+def score(settings: EvaluateSettings, *, callbacks: Sequence[Callback] = ()) -> Evaluation:
+    """What `evaluate` does once its settings are read."""
+    from atrous.engine.checkpoint import restore
+    from atrous.engine.evaluate import evaluate_checkpoint
+    from atrous.engine.trainer import quiet_lightning
+
+    quiet_lightning()
+    restored = restore(settings.ckpt, vars(settings), settings.overrides)
+    extra = settings.extra_metrics
+    return evaluate_checkpoint(restored, settings.split, extra=extra, out=settings.out, callbacks=callbacks)
+
+
+def start(config: dict[str, Any], folder: Path) -> tuple[Path, float]:
+    """Trains a run, or starts the processes that do.
+
+    Args:
+        config: The resolved config.
+        folder: The run folder made for it.
+
+    Returns:
+        The run folder, which with `resume=auto` may be an earlier one, and the score.
+    """
     check_config(config)
     from atrous.studies.torchrun import launch, needs_launch
 
     starts = needs_launch(config["trainer"])
-    below, apart = Path(config["paths"]["runs"]), is_launched() and runs is None
+    below, apart = Path(config["paths"]["runs"]), is_launched()
     chosen = follow(config, folder, below) if apart and not is_main_process() else None
-    config, folder, earlier = chosen or choose_folder(config, folder, runs=runs, leads=is_main_process())
+    config, folder, earlier = chosen or choose_folder(config, folder, leads=is_main_process())
     note = announce(below, folder, earlier) if apart and is_main_process() else None
     if earlier is not None and earlier.finished:
-        return earlier.score
+        return folder, earlier.score
     try:
         if starts:
-            return launch(config, folder)
-        from atrous.engine.fit import run  # imports torch
+            return folder, launch(config, folder)
+        from atrous.engine.fit import run
         from atrous.report.training import TrainingReport
 
-        return run(config, folder, TrainingReport())
+        return folder, run(config, folder, TrainingReport())
     finally:
         if note:
             note.unlink(missing_ok=True)
+
+
+def _evaluations(side: Scored | Sequence[Scored]) -> list[Evaluation]:
+    if isinstance(side, Evaluation):
+        return [side]
+    if isinstance(side, Run | Path | str):
+        return [read_evaluation(side.folder if isinstance(side, Run) else Path(side))]
+    return [scored for one in side for scored in _evaluations(one)]
+
+
+def _check_name(kind: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"unknown {kind} {name!r}; {hint}choose from {', '.join(known)}.")
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Raises Hydra's errors as ours."""
+    try:
+        yield
+    except AtrousError:
+        raise
+    except Exception as error:
+        message = error_message(error)
+        if message is None or getattr(error, "filename", None):  # a bug, or the file system
+            raise
+        if isinstance(error.__cause__, AtrousError):
+            raise error.__cause__ from None
+        raise ConfigError(message) from error
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Sets environment variables meanwhile, but for those that are set."""
+    added = {key: value for key, value in values.items() if key not in os.environ}
+    os.environ |= added
+    try:
+        yield
+    finally:
+        for key in added:
+            os.environ.pop(key, None)

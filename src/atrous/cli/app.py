@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from atrous.cli.settings import read_settings
 from atrous.config.compose import hydra_app, prepare
 from atrous.config.messages import error_message
+from atrous.config.settings import read_settings
 from atrous.system.text import printable
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from atrous.cli.app import run_command
-from atrous.cli.settings import Words
+from atrous.config.settings import Words
 from atrous.config.values import NonNegativeInt, PositiveInt
 from atrous.errors import ConfigError
 

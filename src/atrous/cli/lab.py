@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from atrous.cli.app import run_command
-from atrous.cli.settings import Words
 from atrous.config.fingerprint import NOT_COUNTED
+from atrous.config.settings import Words
 from atrous.config.values import NonNegativeInt, PositiveInt, Size, Split
 from atrous.errors import ConfigError, DataError
 from atrous.lab.collect import Collector

@@ -13,22 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from atrous.cli.app import run_command
-from atrous.cli.settings import Words
-from atrous.config.fingerprint import NOT_COUNTED
+from atrous.config.settings import Words
 from atrous.config.values import NonNegativeInt, PositiveInt
-from atrous.errors import DataError
 from atrous.report.page import page
-from atrous.report.study import Study, notes, study_of
+from atrous.report.read import read_study
+from atrous.report.study import Study, notes
 from atrous.report.tables import runs_csv, table_csv, table_md, table_tex
-from atrous.runs.compare import RESAMPLES
 from atrous.runs.protocol import protocol_lines
 from atrous.runs.record import now
-from atrous.runs.run import find_runs
 from atrous.system.files import write_text
 from atrous.system.text import one_line, short
 
 _SHOWN = 40  # rows in the terminal
-_MANY, _FEWER = 100, 2000
 
 
 @dataclass(frozen=True)
@@ -76,18 +72,7 @@ def run(
         ConfigError: If the baseline fits no row, or several.
         DataError: If a folder is not there, or there are no run folders.
     """
-    for root in roots:
-        if not root.is_dir():
-            raise DataError(f"no folder {root}. Give folders that hold run folders, such as runs/sweep.")
-    runs, unread = find_runs(roots)
-    if not runs and not unread:
-        raise DataError(
-            f"no run folder in {', '.join(map(str, roots))}: none below it holds a result.json. Give the folder of a study, "
-            "or `paths.runs` of its trainings."
-        )
-    count = sum(run.finished for run in runs)
-    draws = resamples or (RESAMPLES if count <= _MANY else _FEWER)
-    study = study_of(runs, unread, ignored=NOT_COUNTED, baseline=baseline, resamples=draws, seed=seed)
+    study = read_study(roots, baseline=baseline, resamples=resamples, seed=seed)
     scored = study.baseline or next(iter(study.groups), None)
     protocol = protocol_lines(scored.runs[0].part("protocol")) if scored else []
     out.mkdir(parents=True, exist_ok=True)

@@ -29,4 +29,4 @@ def job(cfg: DictConfig) -> float:
         raise ConfigError("hydra/launcher=slurm submits the jobs of a multirun, of which there may be one: add -m.")
     if hydra.mode == RunMode.MULTIRUN and str(hydra.sweeper._target_).startswith("hydra_plugins.atrous"):
         return run_saved(folder)  # the study has composed and written its config
-    return start(resolved(cfg), folder)
+    return start(resolved(cfg), folder)[1]

@@ -30,12 +30,14 @@ def prepare() -> None:
     OmegaConf.register_new_resolver("main_score", lambda task, field: getattr(main_score_of(task), field), replace=True)
 
 
-def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """`conf/<name>.yaml` with the overrides; interpolations are not resolved yet, and some need a run."""
-    return _composed(name, overrides)
+def compose(name: str, overrides: Sequence[str] = (), **options: Any) -> DictConfig:
+    """`conf/<name>.yaml` with the overrides; interpolations are not resolved yet, and some need a run.
 
-
-def _composed(name: str, overrides: Sequence[str], **options: Any) -> DictConfig:
+    Args:
+        name: Of the yaml.
+        overrides: As on the command line.
+        options: Of `hydra.compose`.
+    """
     import hydra
 
     prepare()
@@ -46,7 +48,7 @@ def _composed(name: str, overrides: Sequence[str], **options: Any) -> DictConfig
 
 def choice(group: str, overrides: Sequence[str]) -> str:
     """The name of the yaml that a training's command line chooses from a group of `conf/`."""
-    return str(_composed("train", overrides, return_hydra_config=True).hydra.runtime.choices[group])
+    return str(compose("train", overrides, return_hydra_config=True).hydra.runtime.choices[group])
 
 
 def compose_groups(

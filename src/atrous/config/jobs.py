@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.resolvers import oc
 
 from atrous.config.command_line import COMMAND, command_line
-from atrous.config.compose import hydra_config, resolved
+from atrous.config.compose import compose, hydra_config, resolved
+from atrous.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,29 @@ def compose_job(overrides: Sequence[str], config: DictConfig, loader: Any, *, nu
         with open_dict(job.whole):
             job.whole.hydra.job.id = job.whole.hydra.job.num = number
     return job
+
+
+def compose_run(overrides: Sequence[str]) -> tuple[dict[str, Any], Path]:
+    """The resolved config of a single training and its new run folder, as the command would have them.
+
+    Args:
+        overrides: The command's words.
+
+    Raises:
+        ConfigError: If a word is no setting, or a required value is missing.
+    """
+    if impossible := [word for word in overrides if "=" not in word]:
+        raise ConfigError(f"{impossible[0]!r} is no setting of a training; give key=value, such as model=pspnet.")
+    job = JobConfig(compose("train", overrides, return_hydra_config=True))
+    with hydra_config(job.whole):
+        wanted = Path(job.whole.hydra.run.dir).absolute()
+    folder, number = wanted, 1
+    while folder.exists():  # another run began in the same second
+        number += 1
+        folder = wanted.with_name(f"{wanted.name}_{number}")
+    config = job.resolved(str(folder))
+    folder.mkdir(parents=True)
+    return config, folder
 
 
 def sweep_folder(config: DictConfig) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -10,8 +11,13 @@ import torch
 
 from atrous.data.datamodule import SegmentationDataModule
 from atrous.data.quick_check import fingerprint
+from atrous.engine.build import build_datamodule
+from atrous.engine.checkpoint import Restored, check_classes
+from atrous.engine.resolution import resolution_of
+from atrous.engine.trainer import build_trainer
 from atrous.pages.images import save_image, side_by_side
-from atrous.runs.protocol import protocol
+from atrous.runs.protocol import protocol, weights_of
+from atrous.runs.record import RunRecord, now
 from atrous.runs.scores import Evaluation, write_matrices
 from atrous.tasks.scoring import ScoreAccumulator, ScoringPass
 from atrous.tasks.semantic import SemanticScorer
@@ -50,6 +56,44 @@ def evaluate(
     return Evaluation(
         scores.names, scores.matrices, scorer.class_info.names, about, scores.extra, main_score=scorer.main_score
     )
+
+
+def evaluate_checkpoint(
+    restored: Restored,
+    split: str,
+    *,
+    extra: bool = False,
+    out: Path | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+) -> Evaluation:
+    """Scores a checkpoint on a split of the data that its config names.
+
+    Args:
+        restored: The checkpoint.
+        split: train, val or test.
+        extra: As for `evaluate`.
+        out: A folder for result.json, confusion.npz, per_image.csv and pictures; None: nothing is written.
+        callbacks: The Trainer's, such as one that shows progress.
+
+    Raises:
+        CheckpointError: If the data has other classes.
+        DataError: If it can't be read.
+    """
+    config, scorer = restored.config, restored.scorer
+    datamodule = build_datamodule(config)
+    check_classes(restored, datamodule.class_info)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    trainer = build_trainer(config["trainer"], callbacks=list(callbacks), loggers=[], folder=out or Path())
+    resolution, weights = resolution_of(config["model"], scorer.model), weights_of(config)
+    scored = evaluate(trainer, scorer, datamodule, split, resolution=resolution, weights=weights, extra=extra)
+    if out is not None:
+        record = RunRecord(out, config)
+        write_evaluation(out, scored)
+        write_samples(out / "samples", scorer, datamodule, split)
+        record.update(status="finished", ended=now(), checkpoint=str(restored.source), **scored.as_json())
+        record.release()
+    return scored
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,16 +20,14 @@ from atrous.analysis.receptive_field import receptive_fields
 from atrous.analysis.valid_taps import valid_shares
 from atrous.data.scenes.scenes import CLASS_INFO
 from atrous.engine.build import build_datamodule, build_model
-from atrous.engine.checkpoint import Restored, check_classes
-from atrous.engine.evaluate import evaluate
-from atrous.engine.resolution import resolution_of
-from atrous.engine.trainer import build_trainer, quiet_lightning
+from atrous.engine.checkpoint import Restored
+from atrous.engine.evaluate import evaluate_checkpoint
+from atrous.engine.trainer import quiet_lightning
 from atrous.errors import ConfigError
 from atrous.layers.aspp import ASPP, ImagePool
 from atrous.layers.twin import meta_twin
 from atrous.metrics.scores import mean
 from atrous.models.deeplabv2 import DeepLabV2
-from atrous.runs.protocol import weights_of
 from atrous.runs.scores import Evaluation
 from atrous.system.devices import load_average, processor_name
 
@@ -85,17 +83,7 @@ def effective(restored: Restored, split: str, *, images: int, size: Size) -> dic
 
 def _evaluate(restored: Restored, config: dict[str, Any], split: str, *, extra: bool) -> Evaluation:
     _quiet()
-    datamodule = build_datamodule(config)
-    check_classes(restored, datamodule.class_info)
-    return evaluate(
-        build_trainer(config["trainer"], callbacks=[], loggers=[], folder=Path()),
-        restored.scorer,
-        datamodule,
-        split,
-        resolution=resolution_of(config["model"], restored.scorer.model),
-        weights=weights_of(config),
-        extra=extra,
-    )
+    return evaluate_checkpoint(dataclasses.replace(restored, config=config), split, extra=extra)
 
 
 def sees(model: nn.Module, sizes: Sequence[Size]) -> dict[str, Any]:

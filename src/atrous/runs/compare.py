@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,34 @@ from atrous.runs.scores import Evaluation, read_evaluation
 
 RESAMPLES = 10_000
 FEWEST = 3  # runs a side before a difference is called one; below, nothing tells how much a seed changes
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two sides' scores come to.
+
+    Args:
+        difference: A's mIoU and IoU minus B's, with their intervals.
+        verdict: On A; see `verdict`.
+        notes: What differs between their protocols and does not forbid the comparison.
+    """
+
+    difference: Difference
+    verdict: str
+    notes: list[str]
+
+
+def compared(
+    a: Sequence[Evaluation], b: Sequence[Evaluation], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Comparison:
+    """Compares two sides of one run or several.
+
+    Raises:
+        DataError: If the scores are not of the same images, truth and rules.
+    """
+    notes = check_comparable([*a, *b])
+    found = difference(a, b, resamples=resamples, seed=seed)
+    return Comparison(found, verdict(found, len(a), len(b)), notes)
 
 
 def check_comparable(runs: Sequence[Evaluation]) -> list[str]:

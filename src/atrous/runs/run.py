@@ -101,6 +101,11 @@ class Run:
         return BY_KEY.get(str(self.result.get("main_score")), MEAN_IOU)
 
     @property
+    def scores(self) -> dict[str, float]:
+        """All scores of its best checkpoint on `eval_split`, NaN where one is not defined; none before it has finished."""
+        return {key: number(value) for key, value in self.part("scores").items()}
+
+    @property
     def score(self) -> float:
         """The main score of its best checkpoint on `eval_split`; NaN before it has finished."""
         return number(self.part("scores").get(self.main_score.key))

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from atrous.cli import settings
 from atrous.cli.main import COMMANDS
-from atrous.cli.settings import Words, read_settings
 from atrous.config.compose import CONF_DIR
+from atrous.config.settings import Words, read_settings
 from atrous.config.values import PositiveInt
 from atrous.errors import ConfigError
 
