@@ -11,14 +11,13 @@ from __future__ import annotations
 import csv
 import math
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from atrous.cli import report
+import atrous
 from atrous.report.study import Group, Spread, Study
 from atrous.report.tables import interval
 from atrous.system.text import amount, duration
@@ -31,8 +30,7 @@ def main() -> None:
     given = dict(argument.split("=", 1) for argument in sys.argv[3:])
     baseline = given.pop("baseline", None)
     places = {**USUAL, **given}
-    with tempfile.TemporaryDirectory() as scratch:
-        study = report.run([folder], out=Path(scratch), baseline=baseline)
+    study = atrous.read_runs(folder, baseline=baseline)
     out.mkdir(parents=True, exist_ok=True)
     write_scores(study, places, out / "scores.csv")
     (out / "table.md").write_text(table(study, places))

@@ -2,6 +2,7 @@
 
 import doctest
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +95,11 @@ def test_the_import_is_light_and_names_what_there_is():
     assert {"create_model", "load", "train", "evaluate", "read_runs", "compare"} <= set(done.stdout.split())
     with pytest.raises(AttributeError, match="nothing"):
         _ = atrous.nothing
+
+
+def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(Path(__file__).parents[1] / "docs" / "notebook.py"))
+    out = capsys.readouterr().out
+    assert "loss=" in out
+    assert "too few" in out

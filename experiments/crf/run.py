@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
 import sys
 from pathlib import Path
 
-from atrous.cli import evaluate, tune_crf
+import atrous
+from atrous.report.crf import KNOBS
 from atrous.report.study import Spread
 from atrous.runs.compare import difference
 from atrous.runs.scores import read_evaluation
@@ -49,18 +51,18 @@ def tuned(run: Path, out: Path, options: dict[str, str], more: list[str]) -> lis
         grid = ["bilateral_weight=[5,10,20]", f"bilateral_sxy={options['sxy']}", "bilateral_srgb=[3,5,10]"]
         grid += ["gaussian_weight=[1,3]", "gaussian_sxy=[1,3]", "iterations=[10]"]
         where = [f"ckpt={run}/checkpoints/best.ckpt", f"split={options['tune']}", f"images={options['images']}"]
-        tune_crf.main([*where, *grid, f"out={found.parent}", *more])
+        command = [sys.executable, "-m", "atrous", "tune_crf", *where, *grid, f"out={found.parent}", *more]
+        subprocess.run(command, check=True)
     with found.open() as file:
         best = next(row for row in csv.DictReader(file) if row["iterations"] != "0")  # 0: the network alone
-    return [f"inference.crf.{key}={best[key]}" for key in tune_crf.KNOBS]
+    return [f"inference.crf.{key}={best[key]}" for key in KNOBS if key != "iterations"]
 
 
 def score(run: Path, count: int, out: Path, split: str, settings: list[str], more: list[str]) -> dict[str, object]:
     folder = out / f"{run.name}-{count}"
     if not (folder / "result.json").exists():
         crf = ["inference=crf", f"inference.crf.iterations={count}", *settings] if count else []
-        where = [f"ckpt={run}/checkpoints/best.ckpt", f"split={split}", f"out={folder}", "extra_metrics=true"]
-        evaluate.main([*where, *crf, *more])
+        atrous.evaluate(run, f"split={split}", f"out={folder}", "extra_metrics=true", *crf, *more)
     result = json.loads((folder / "result.json").read_text())
     boundary = result["boundary"]
     scores = [result["scores"]["miou"], result["scores"]["pixel_accuracy"], boundary["f1"]]

@@ -13,10 +13,10 @@ import numpy as np
 import onnxruntime
 import torch
 
-from atrous.cli import export
 from atrous.config.compose import prepare
 from atrous.engine.build import build_datamodule
 from atrous.engine.checkpoint import Restored, restore
+from atrous.engine.export import check_images, export, size_range
 from atrous.export.runtime import Network
 
 ROUNDS = 9
@@ -31,13 +31,13 @@ def main(checkpoints: list[str], root: str) -> None:
     print("|---|---:|---:|---:|---|---:|---:|")
     for checkpoint in checkpoints:
         with tempfile.TemporaryDirectory() as folder:
-            export.main([f"ckpt={checkpoint}", f"out={folder}", "format=onnx", f"data.root={root}"])
-            path = Path(folder, "model.onnx")
+            restored = restore(Path(checkpoint), {"trusted": [], "accelerator": "cpu"}, [f"data.root={root}"])
+            images = check_images(restored, split="val", paths=None, count=4)
+            (path,) = export(restored, images, Path(folder), formats=["onnx"])
             megabytes = path.stat().st_size / 1e6
             network = Network(str(path), threads=1)
         check, sizes = network.description["check"], network.description["sizes"]
-        taken = ", ".join(export.told(name, *found) for name, found in sizes.items() if name != "batch")
-        restored = restore(Path(checkpoint), {"trusted": [], "accelerator": "cpu"}, [f"data.root={root}"])
+        taken = ", ".join(size_range(name, *found) for name, found in sizes.items() if name != "batch")
         image = np.ascontiguousarray(build_datamodule(restored.config).dataset("val")[0].image)
         ratio = latency(restored, network, image)
         print(
@@ -52,8 +52,8 @@ def latency(restored: Restored, network: Network, image: np.ndarray) -> float:
     """CPU time of onnxruntime's labels of one image over that of torch's, the two taking turns: medians."""
     from atrous.export.graph import PixelsToLabels
 
-    mean, std = export.statistics(restored)
-    eager = PixelsToLabels(model=restored.scorer.model, mean=mean, std=std).eval()
+    transform = restored.transform
+    eager = PixelsToLabels(model=restored.scorer.model, mean=transform.mean, std=transform.std).eval()
     tensor = torch.from_numpy(image[None])
     times: dict[str, list[float]] = {"torch": [], "onnxruntime": []}
     with torch.no_grad():

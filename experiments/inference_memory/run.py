@@ -42,9 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
         scratch = Path(folder)
         child(write_checkpoint, scratch / "net.ckpt")
-        idle, _, _ = measured(
-            [sys.executable, "-c", "import torch, lightning.pytorch, atrous.cli.predict, atrous.engine.build"]
-        )
+        idle, _, _ = measured([sys.executable, "-c", "import torch, lightning.pytorch, atrous.engine.predict"])
         rows = []
         for side in arguments.sides:
             child(write_image, scratch / "image.png", side)

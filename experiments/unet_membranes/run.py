@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+
+import atrous
 
 HERE = Path(__file__).parent
 SLICES = 30  # as in the challenge; the last 6 are val
@@ -68,8 +68,6 @@ def write_stacks(root: Path) -> None:
 
 
 def main() -> None:
-    from atrous.cli import train
-
     parser = argparse.ArgumentParser()
     parser.add_argument("--updates", type=int, default=240)
     parser.add_argument("--seeds", type=int, default=1)
@@ -80,32 +78,24 @@ def main() -> None:
         write_stacks(root)
         for seed in range(options.seeds):
             for arm, overrides in ARMS.items():
-                runs = root / f"{seed}-{len(rows)}"
-                train.main(
-                    [
-                        "experiment=membranes_unet_20k",
-                        *SMALL,
-                        f"data.root={root}",
-                        f"paths.runs={runs}",
-                        f"paths.cache={root / 'cache'}",
-                        f"trainer.max_steps={options.updates}",
-                        f"trainer.val_check_interval={options.updates // 8}",
-                        f"seed={seed}",
-                        *overrides,
-                    ]
+                run = atrous.train(
+                    "experiment=membranes_unet_20k",
+                    *SMALL,
+                    f"data.root={root}",
+                    f"paths.runs={root / 'runs'}",
+                    f"paths.cache={root / 'cache'}",
+                    f"trainer.max_steps={options.updates}",
+                    f"trainer.val_check_interval={options.updates // 8}",
+                    f"seed={seed}",
+                    *overrides,
                 )
-                (path,) = runs.rglob("result.json")
-                rows.append({"training": arm, "seed": seed, **_scores(json.loads(path.read_text()))})
+                scores = {"miou": round(run.score, 4), "membrane_iou": round(float(run.iou[0]), 4)}
+                rows.append({"training": arm, "seed": seed, **scores})
                 print(rows[-1], flush=True)
     with (HERE / "scores.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _scores(result: dict[str, Any]) -> dict[str, float]:
-    membrane = result["per_class"]["iou"][0]
-    return {"miou": round(result["scores"]["miou"], 4), "membrane_iou": round(membrane, 4)}
 
 
 if __name__ == "__main__":
