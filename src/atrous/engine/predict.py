@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from torch import Tensor
 
 from atrous.data.io.files import read_image
 from atrous.data.io.png import write_labels
-from atrous.engine.checkpoint import Restored
+from atrous.data.io.strips import open_image
+from atrous.engine.build import build_datamodule
+from atrous.engine.checkpoint import Restored, check_classes
 from atrous.engine.trainer import build_fabric
 from atrous.errors import ConfigError, DataError
 from atrous.inference.image import Decoded, Rows
@@ -107,6 +109,39 @@ def _pixels(image: AnyImage) -> NDArray[np.uint8]:
             f"an image is {pixels.dtype} {pixels.shape}; expected uint8 RGB (H, W, 3), such as numpy.asarray(Image.open(path).convert('RGB'))."
         )
     return np.ascontiguousarray(pixels)
+
+
+Named = Iterator[tuple[str, Rows]]
+
+
+def open_split(restored: Restored, split: str) -> tuple[ClassInfo, int, Named]:
+    """A split of a checkpoint's data: its classes, how many images it has, and these by name.
+
+    Raises:
+        CheckpointError: If its classes are others than the checkpoint's.
+        DataError: If it can't be read.
+    """
+    dataset = build_datamodule(restored.config).dataset(split)
+    check_classes(restored, dataset.class_info)
+    samples = (dataset[index] for index in range(len(dataset)))
+    return dataset.class_info, len(dataset), ((raw.name, np.ascontiguousarray(raw.image)) for raw in samples)
+
+
+def open_files(names: Mapping[Path, str], *, max_pixels: int, folder: Path, progress: Callable[[float], None]) -> Named:
+    """Images by the names of their results, each opened when it is its turn.
+
+    Args:
+        names: The names by the files.
+        max_pixels: Refuse what has more.
+        folder: Made; holds the pixels of an image that is too large for memory.
+        progress: Told the share of a large image that is decoded, 0 to 1.
+
+    Raises:
+        DataError: If one can't be read.
+    """
+    for path, name in names.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        yield name, open_image(path, max_pixels=max_pixels, folder=folder, progress=progress)
 
 
 def write_prediction(

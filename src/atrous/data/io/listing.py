@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
 from atrous.data.io.files import IMAGE_SUFFIXES
-from atrous.errors import DataError
+from atrous.errors import ConfigError, DataError
 
 
 def find_images(images: str) -> dict[Path, Path]:
@@ -34,6 +35,37 @@ def find_images(images: str) -> dict[Path, Path]:
             f"no images: there are none among the {where}. Give a file, a folder or a quoted glob; read are {', '.join(sorted(IMAGE_SUFFIXES))}."
         )
     return found
+
+
+def result_names(images: dict[Path, Path]) -> dict[Path, str]:
+    """The name of each image's results without suffix; where two images differ in the suffix alone, with it.
+
+    Raises:
+        ConfigError: If two images would still share a name.
+    """
+    stems = Counter(str(name.with_suffix("")) for name in images.values())
+    names = {
+        path: str(name if stems[str(name.with_suffix(""))] > 1 else name.with_suffix(""))
+        for path, name in images.items()
+    }
+    shared = [name for name, count in Counter(names.values()).items() if count > 1]
+    if shared:
+        raise ConfigError(
+            f"several images are called {shared[0]}; their results would overwrite each other. Predict one folder at a time."
+        )
+    return names
+
+
+def refuse_overwriting(jobs: dict[Path, str], out: Path, kinds: list[str]) -> None:
+    """Raises ConfigError where a result would be written over an input image."""
+    inputs = {path.resolve() for path in jobs}
+    for kind in kinds:
+        for name in jobs.values():
+            target = (out / kind / f"{name}.png").resolve()
+            if target in inputs:
+                raise ConfigError(
+                    f"the result {target} would overwrite an input image. Choose another folder with out=..."
+                )
 
 
 def list_images(folder: str | Path, *, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
