@@ -30,7 +30,7 @@ runs = {
     for seed in (0, 1)
 }
 run = runs["cross_entropy", 0]
-steps, values = run.history()["train/loss"]
+steps, values = run.history()["val/miou"]
 print(run.folder.name, run.score, values[-1])
 
 # %% [markdown]
