@@ -71,7 +71,7 @@ def test_how_many_at_once(devices, cores, gpus, expected):
 
 @pytest.mark.parametrize("jobs", [0, -1, "two", 1.5])
 def test_an_impossible_number_is_refused(jobs):
-    with pytest.raises(ConfigError, match=f"hydra.launcher.jobs={jobs} is impossible; give the number of jobs"):
+    with pytest.raises(ConfigError, match=f"hydra.launcher.jobs={jobs} is impossible; give a whole number from 1 on"):
         how_many(jobs, devices=[1], cores=4, gpus=0)
 
 

@@ -341,7 +341,7 @@ DEFAULTS = {"trials": 1, "jobs": 1, "seed": 0, "pruning": None}
     ("changed", "message"),
     [
         ({"trials": 0}, "hydra.sweeper.trials=0 is impossible; give a whole number from 1 on"),
-        ({"jobs": True}, "hydra.sweeper.jobs=True"),
+        ({"jobs": True}, "hydra.sweeper.jobs=true is impossible"),
         ({"seed": -1}, "hydra.sweeper.seed=-1 is impossible; give a whole number from 0 on"),
         ({"pruning": {"after_trials": 5}}, "give after_trials and after_validations, such as"),
         ({"pruning": True}, "hydra.sweeper.pruning=True"),

@@ -115,7 +115,7 @@ def test_all_devices_of_a_node_are_not_known_here(devices):
         ({"max_requeues": -1}, "hydra.launcher.max_requeues=-1 is impossible"),
         ({"cpus_per_task": 1.5}, "hydra.launcher.cpus_per_task=1.5 is impossible"),
         ({"additional": ["mail-type=FAIL"]}, "mail-type=FAIL is no option of sbatch"),
-        ({"mem_gb": 0}, "hydra.launcher.mem_gb=0 is impossible; give a number above 0"),
+        ({"mem_gb": 0}, "hydra.launcher.mem_gb=0 is impossible; give a number from 0.001 on, or null"),
         ({"minutes": 2, "save_seconds": 120}, "Give it more minutes"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, Sweep
 
+from atrous.config.values import NonNegativeInt, PositiveInt, checked
 from atrous.errors import ConfigError
 
 PRUNING = ("after_trials", "after_validations")
@@ -52,8 +53,12 @@ def check_settings(*, trials: Any, jobs: Any, seed: Any, pruning: Any) -> None:
     Raises:
         ConfigError: Naming the key, its value, and what is possible.
     """
-    for key, value, least in (("trials", trials, 1), ("jobs", jobs, 1), ("seed", seed, 0)):
-        _check_whole(key, value, least)
+    for key, value, kind in (
+        ("trials", trials, PositiveInt),
+        ("jobs", jobs, PositiveInt),
+        ("seed", seed, NonNegativeInt),
+    ):
+        checked(f"hydra.sweeper.{key}", value, kind)
     if pruning is None:
         return
     if not isinstance(pruning, Mapping) or set(pruning) != set(PRUNING):
@@ -62,7 +67,7 @@ def check_settings(*, trials: Any, jobs: Any, seed: Any, pruning: Any) -> None:
             "'hydra.sweeper.pruning={after_trials:5,after_validations:1}', or null for none."
         )
     for key in PRUNING:
-        _check_whole(f"pruning.{key}", pruning[key], 0)
+        checked(f"hydra.sweeper.pruning.{key}", pruning[key], NonNegativeInt)
 
 
 def read_space(overrides: Sequence[Override]) -> tuple[list[str], Space]:
@@ -113,11 +118,6 @@ def _count(distribution: Choice | Number) -> float:
     return (
         math.inf if distribution.step is None else round((distribution.high - distribution.low) / distribution.step) + 1
     )
-
-
-def _check_whole(key: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"hydra.sweeper.{key}={value} is impossible; give a whole number from {least} on.")
 
 
 def _distribution(override: Override) -> Choice | Number:

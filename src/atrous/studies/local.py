@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from atrous.config.values import PositiveInt, checked
 from atrous.errors import ConfigError
 from atrous.studies.job_table import JobTable
 from atrous.studies.study import Job
@@ -164,11 +165,7 @@ def how_many(jobs: int | None, *, devices: Sequence[int | None], cores: int, gpu
         ConfigError: If the number is impossible.
     """
     if jobs is not None:
-        if not isinstance(jobs, int) or jobs < 1:
-            raise ConfigError(
-                f"hydra.launcher.jobs={jobs} is impossible; give the number of jobs at once, from 1 on, or null."
-            )
-        return jobs
+        return int(checked("hydra.launcher.jobs", jobs, PositiveInt, example=2))
     most = max(count or max(gpus, 1) for count in devices)
     return max(1, gpus // most if gpus else cores // (CORES * most))
 

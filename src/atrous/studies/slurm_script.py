@@ -9,17 +9,25 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from atrous.config.command_line import COMMAND
+from atrous.config.values import NonNegativeInt, PositiveInt, Range, checked
 from atrous.errors import ConfigError
 from atrous.studies.study import Job
 
 GB_PER_CORE = 4
 CORES = 8  # of a task whose number of workers is not given; the loaders take what cores there are
 SIGNAL = "USR2"  # asks a job to save and end; its status is then 128 + 12
-_AT_LEAST = {"minutes": 1, "save_seconds": 1, "max_requeues": 0, "array_parallelism": 1}
-_AT_LEAST_OR_NULL = {"cpus_per_task": 1, "gpus_per_node": 0}
+_KINDS: dict[str, Any] = {
+    "minutes": PositiveInt,
+    "save_seconds": PositiveInt,
+    "max_requeues": NonNegativeInt,
+    "array_parallelism": PositiveInt,
+    "cpus_per_task": PositiveInt | None,
+    "gpus_per_node": NonNegativeInt | None,
+    "mem_gb": Annotated[float, Range(0.001)] | None,
+}
 
 
 @dataclass(frozen=True)
@@ -111,14 +119,8 @@ def script(jobs: Sequence[Job], asked: Resources, settings: dict[str, Any]) -> s
 
 def check_settings(settings: dict[str, Any]) -> None:
     """Refuses settings of the launcher that can't work."""
-    for key, least in {**_AT_LEAST, **_AT_LEAST_OR_NULL}.items():
-        value, null = settings[key], key in _AT_LEAST_OR_NULL
-        if (value is not None or not null) and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            possible = f"a whole number from {least} on{', or null' * null}"
-            raise ConfigError(f"hydra.launcher.{key}={value} is impossible; give {possible}.")
-    memory = settings["mem_gb"]
-    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int | float) or memory <= 0):
-        raise ConfigError(f"hydra.launcher.mem_gb={memory} is impossible; give a number above 0, or null.")
+    for key, kind in _KINDS.items():
+        checked(f"hydra.launcher.{key}", settings[key], kind)
     for option in settings["additional"]:
         if not str(option).startswith("--"):
             raise ConfigError(
