@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,11 +16,10 @@ from atrous.system.text import number
 SIZES = ("small", "medium", "large")
 
 
-@dataclass(frozen=True)
-class Rate:
+class Rate(NamedTuple):
     """One of the convolutions that read a map side by side.
 
-    Args:
+    Attributes:
         rate: Places from one weight to the next.
         field: Pixels that its branch sees; NaN for the whole image.
         valid, all_valid, one_valid: See `atrous.analysis.valid_taps.AtrousConvs`.
@@ -33,21 +32,20 @@ class Rate:
     one_valid: float
 
 
-@dataclass(frozen=True)
-class Map:
+class Map(NamedTuple):
     """The map that they read.
 
-    Args:
+    Attributes:
         image: Height and width of the image in pixels.
         size: Height and width of the map in places.
         rates: The convolutions.
         curve: The valid share of a 3 x 3 convolution at rate 1, 2, ... on the map.
     """
 
-    image: tuple[int, int]
+    image: Sequence[int]
     size: tuple[int, int]
-    rates: tuple[Rate, ...]
-    curve: tuple[float, ...]
+    rates: Sequence[Rate]
+    curve: Sequence[float]
 
     @property
     def stride(self) -> float:
@@ -98,27 +96,21 @@ class Variant:
 
     @property
     def miou(self) -> Spread:
-        return self._over(lambda run: run.get("miou"))
+        return _spread(run.get("miou") for run in self.runs)
 
     def recall(self, size: str) -> Spread:
         """Of the objects of one of `SIZES`."""
-
-        def get(run: dict[str, Any]) -> Any:
-            objects = run.get("objects") or {}
-            return dict(zip(objects.get("sizes", ()), objects.get("recall", ()), strict=False)).get(size)
-
-        return self._over(get)
+        objects = [run.get("objects") or {} for run in self.runs]
+        return _spread(dict(zip(o.get("sizes", ()), o.get("recall", ()), strict=False)).get(size) for o in objects)
 
     def context(self, distance: int, key: str = "iou") -> Spread:
         """`iou` of the context classes, or the `right` share, at a distance in pixels."""
-        return self._over(
-            lambda run: next((entry.get(key) for entry in run["context"] if entry["distance"] == distance), None)
-        )
+        return _spread(entry[key] for run in self.runs for entry in run["context"] if entry["distance"] == distance)
 
     @property
     def effective(self) -> Spread:
         """The effective receptive field in pixels."""
-        return self._over(lambda run: (run.get("effective") or {}).get("size"))
+        return _spread((run.get("effective") or {}).get("size") for run in self.runs)
 
     @property
     def field(self) -> float:
@@ -146,10 +138,6 @@ class Variant:
         if key in ("inference", "training"):
             return number(((self.raw["memory"] or {}).get(key) or {}).get("bytes"))
         return number((self.raw["latency"] or {}).get(key))
-
-    def _over(self, get: Callable[[dict[str, Any]], Any]) -> Spread:
-        values = [number(get(run)) for run in self.runs]
-        return Spread(tuple(value for value in values if not math.isnan(value)))
 
 
 @dataclass(frozen=True)
@@ -188,38 +176,29 @@ class Lab:
 
 
 def read(content: dict[str, Any]) -> Lab:
-    """What `lab` wrote, for its page.
-
-    Args:
-        content: lab.json.
-    """
+    """lab.json for its page: the best settings have colours, the others are grey."""
     ranked = sorted(content["variants"], key=lambda raw: -np.mean([run["miou"] for run in raw["runs"]]))
-    best = [raw["id"] for raw in ranked[:COLOURS]]
+    best = {raw["id"] for raw in ranked[:COLOURS]}
     coloured = [raw["id"] for raw in content["variants"] if raw["id"] in best]
     variants = tuple(
         Variant(
             id=raw["id"],
-            style=f"s{coloured.index(raw['id'])}" if raw["id"] in coloured else "rest",
+            style=f"s{coloured.index(raw['id'])}" if raw["id"] in best else "rest",
             raw=raw,
             maps=tuple(map(_map, (raw["sees"] or {}).get("maps", ()))),
         )
         for raw in content["variants"]
     )
-    found = {entry["distance"] for raw in content["variants"] for run in raw["runs"] for entry in run["context"]}
-    return Lab(content, variants, tuple(sorted(found)))
+    distances = {entry["distance"] for variant in variants for run in variant.runs for entry in run["context"]}
+    return Lab(content, variants, tuple(sorted(distances)))
 
 
 def _map(raw: dict[str, Any]) -> Map:
-    rates = tuple(
-        Rate(
-            rate=entry["rate"],
-            field=number(entry["field"][0]),
-            **{key: number(entry[key]) for key in ("valid", "all_valid", "one_valid")},
-        )
-        for entry in raw["rates"]
-    )
-    return Map(_pair(raw["size"]), _pair(raw["map"]), rates, tuple(raw["curve"]))
+    shares = ("valid", "all_valid", "one_valid")
+    rates = [Rate(one["rate"], number(one["field"][0]), *(number(one[key]) for key in shares)) for one in raw["rates"]]
+    return Map(raw["size"], (raw["map"][0], raw["map"][1]), rates, raw["curve"])
 
 
-def _pair(sides: Sequence[int]) -> tuple[int, int]:
-    return sides[0], sides[1]
+def _spread(values: Iterable[Any]) -> Spread:
+    """Of the values that are numbers."""
+    return Spread(tuple(value for value in map(number, values) if not math.isnan(value)))

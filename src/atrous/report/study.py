@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -93,7 +94,7 @@ class Group:
         return float(np.median(values[~np.isnan(values)])) if not np.isnan(values).all() else math.nan
 
 
-@dataclass(frozen=True)
+@dataclass
 class Study:
     """All that a report shows.
 
@@ -177,22 +178,14 @@ def study_of(
         newest = {str(run.seed): run for run in sorted(group.runs, key=lambda run: str(run.result.get("ended")))}
         group.repeated = [run for run in group.runs if newest[str(run.seed)] is not run]
         group.runs = [run for run in group.runs if newest[str(run.seed)] is run]
-    found = list(groups.values())
-    study = Study(
-        settings.columns,
-        found,
-        None,
-        [row[0] for row in rows],
-        [row[1] for row in rows],
-        list(unread),
-        settings.implied,
-    )
-    chosen = _choose(study, baseline)
-    if chosen is not None and resamples is not None:
-        compared = Baseline([run.folder for run in chosen.runs], resamples=resamples, seed=seed)
-        for group in found:
-            _judge(group, chosen, compared)
-    return Study(study.columns, found, chosen, study.runs, study.values, study.unread, study.implied)
+    study = Study(settings.columns, list(groups.values()), None, [], [], list(unread), settings.implied)
+    study.runs, study.values = [run for run, *_ in rows], [values for _, values, _ in rows]
+    study.baseline = _choose(study, baseline)
+    if study.baseline is not None and resamples is not None:
+        compared = Baseline([run.folder for run in study.baseline.runs], resamples=resamples, seed=seed)
+        for group in study.groups:
+            _judge(group, study.baseline, compared)
+    return study
 
 
 def _judge(group: Group, chosen: Group, baseline: Baseline) -> None:
@@ -230,15 +223,7 @@ def _choose(study: Study, baseline: str | None) -> Group | None:
 def _pairs(text: str, columns: Sequence[Column]) -> dict[Column, str] | None:
     """`a=1,b=[2,3]` by column, each by its name or its whole key; None where it is something else."""
     found: dict[Column, str] = {}
-    depth, part, parts = 0, "", []
-    for character in f"{text},":
-        depth += (character == "[") - (character == "]")
-        if character == "," and depth == 0:
-            parts.append(part)
-            part = ""
-        else:
-            part += character
-    for pair in parts:
+    for pair in re.split(r",(?=[^,\[\]]+=)", text):
         key, equals, value = pair.strip().partition("=")
         column = next((column for column in columns if key in (column.name, column.key)), None)
         if not equals or column is None:
@@ -249,22 +234,22 @@ def _pairs(text: str, columns: Sequence[Column]) -> dict[Column, str] | None:
 
 def notes(study: Study) -> list[str]:
     """What a reader of the numbers should not miss."""
-    told = []
+    found = []
     commits = Counter(run.commit for group in study.groups for run in group.runs if run.commit)
     if len(commits) > 1:
-        told.append(f"The runs were made by {len(commits)} states of the code: {', '.join(sorted(commits)[:8])}.")
+        found.append(f"The runs were made by {len(commits)} states of the code: {', '.join(sorted(commits)[:8])}.")
     if any(commit.endswith("+") for commit in commits):
-        told.append("Some ran on a clone with changes that no commit holds; a + stands behind those commits.")
+        found.append("Some ran on a clone with changes that no commit holds; a + stands behind those commits.")
     if repeated := sum(len(group.repeated) for group in study.groups):
-        told.append(
+        found.append(
             f"Left out: {repeated} older {'run' if repeated == 1 else 'runs'} with the settings and the seed of a newer one."
         )
     if any(group.difference is not None for group in study.groups):
         if any(group.n == 1 for group in study.groups):
-            told.append("With one seed an interval is about the choice of images only.")
+            found.append("With one seed an interval is about the choice of images only.")
         if (count := sum(group.difference is not None for group in study.groups)) > 1:
-            told.append(
+            found.append(
                 f"Each of the {count} intervals stands by itself: where nothing differs, about one in twenty leaves out 0 "
                 "by chance."
             )
-    return told
+    return found
