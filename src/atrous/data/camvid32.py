@@ -23,40 +23,26 @@ from atrous.types import IGNORE_INDEX, ClassInfo
 IMAGES, LABELS = "701_StillsRaw_full", "LabeledApproved_full"
 VOID = (0, 0, 0)
 
+# fmt: off
 # Colour -> the class, and the group it belongs to among the 11.
 CLASSES = {
-    (64, 128, 64): ("Animal", "pedestrian"),
-    (192, 0, 128): ("Archway", "building"),
-    (0, 128, 192): ("Bicyclist", "bicyclist"),
-    (0, 128, 64): ("Bridge", "building"),
-    (128, 0, 0): ("Building", "building"),
-    (64, 0, 128): ("Car", "car"),
-    (64, 0, 192): ("CartLuggagePram", "pedestrian"),
-    (192, 128, 64): ("Child", "pedestrian"),
-    (192, 192, 128): ("Column_Pole", "pole"),
-    (64, 64, 128): ("Fence", "fence"),
-    (128, 0, 192): ("LaneMkgsDriv", "road"),
-    (192, 0, 64): ("LaneMkgsNonDriv", "road"),
-    (128, 128, 64): ("Misc_Text", "sign_symbol"),
-    (192, 0, 192): ("MotorcycleScooter", "bicyclist"),
-    (128, 64, 64): ("OtherMoving", "car"),
-    (64, 192, 128): ("ParkingBlock", "pavement"),
-    (64, 64, 0): ("Pedestrian", "pedestrian"),
-    (128, 64, 128): ("Road", "road"),
-    (128, 128, 192): ("RoadShoulder", "pavement"),
-    (0, 0, 192): ("Sidewalk", "pavement"),
-    (192, 128, 128): ("SignSymbol", "sign_symbol"),
-    (128, 128, 128): ("Sky", "sky"),
-    (64, 128, 192): ("SUVPickupTruck", "car"),
-    (0, 0, 64): ("TrafficCone", "pole"),
-    (0, 64, 64): ("TrafficLight", "sign_symbol"),
-    (192, 64, 128): ("Train", "car"),
-    (128, 128, 0): ("Tree", "tree"),
-    (192, 128, 192): ("Truck_Bus", "car"),
-    (64, 0, 64): ("Tunnel", "building"),
-    (192, 192, 0): ("VegetationMisc", "tree"),
-    (64, 192, 0): ("Wall", "building"),
+    (64, 128, 64): ("Animal", "pedestrian"), (192, 0, 128): ("Archway", "building"),
+    (0, 128, 192): ("Bicyclist", "bicyclist"), (0, 128, 64): ("Bridge", "building"),
+    (128, 0, 0): ("Building", "building"), (64, 0, 128): ("Car", "car"),
+    (64, 0, 192): ("CartLuggagePram", "pedestrian"), (192, 128, 64): ("Child", "pedestrian"),
+    (192, 192, 128): ("Column_Pole", "pole"), (64, 64, 128): ("Fence", "fence"),
+    (128, 0, 192): ("LaneMkgsDriv", "road"), (192, 0, 64): ("LaneMkgsNonDriv", "road"),
+    (128, 128, 64): ("Misc_Text", "sign_symbol"), (192, 0, 192): ("MotorcycleScooter", "bicyclist"),
+    (128, 64, 64): ("OtherMoving", "car"), (64, 192, 128): ("ParkingBlock", "pavement"),
+    (64, 64, 0): ("Pedestrian", "pedestrian"), (128, 64, 128): ("Road", "road"),
+    (128, 128, 192): ("RoadShoulder", "pavement"), (0, 0, 192): ("Sidewalk", "pavement"),
+    (192, 128, 128): ("SignSymbol", "sign_symbol"), (128, 128, 128): ("Sky", "sky"),
+    (64, 128, 192): ("SUVPickupTruck", "car"), (0, 0, 64): ("TrafficCone", "pole"),
+    (0, 64, 64): ("TrafficLight", "sign_symbol"), (192, 64, 128): ("Train", "car"), (128, 128, 0): ("Tree", "tree"),
+    (192, 128, 192): ("Truck_Bus", "car"), (64, 0, 64): ("Tunnel", "building"),
+    (192, 192, 0): ("VegetationMisc", "tree"), (64, 192, 0): ("Wall", "building"),
 }
+# fmt: on
 _MOVING = ("car", "pedestrian", "bicyclist")  # these groups' classes are things
 CLASS_INFO = ClassInfo(
     names=tuple(name for name, _ in CLASSES.values()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import albumentations as A
 import cv2
@@ -112,27 +112,12 @@ class TrainTransform:
         The image may be reduced by `reduction(seed)`.
         """
         rng = np.random.default_rng(seed)
+        crop: dict[str, Any] = {"size": self.crop_size, "scale": self.scale, "rng": rng}
         if self.elastic or self.rotation:
-            image, mask = random_elastic_crop(
-                image,
-                mask,
-                size=self.crop_size,
-                scale=self.scale,
-                elastic=self.elastic,
-                rotation=self.rotation,
-                rng=rng,
-            )
+            image, mask = random_elastic_crop(image, mask, elastic=self.elastic, rotation=self.rotation, **crop)
         else:
-            image, mask = random_scale_crop(
-                image,
-                mask,
-                size=self.crop_size,
-                scale=self.scale,
-                fill=[255 * value for value in self.mean],
-                fill_mask=self.ignore_index,
-                rng=rng,
-                max_ratio=self.cat_max_ratio,
-            )
+            crop |= {"fill": [255 * value for value in self.mean], "fill_mask": self.ignore_index}
+            image, mask = random_scale_crop(image, mask, max_ratio=self.cat_max_ratio, **crop)
         # One state for all steps; set_random_seed would give each step the same draws, so that flips come with blurs.
         self._augment.set_random_state(rng, random.Random(seed))
         augmented = self._augment(image=image, mask=mask)

@@ -256,16 +256,10 @@ def _draw_vehicle(
     if length >= 12:
         low, high = 0.6, 0.92
         middle = (rear + front) / 2 - 0.03
-        _fill(
-            canvas,
-            glass,
-            (spot(rear + 0.06, low), spot(rear + 0.12, high), spot(middle - 0.02, high), spot(middle - 0.02, low)),
-        )
-        _fill(
-            canvas,
-            glass,
-            (spot(middle + 0.03, low), spot(middle + 0.03, high), spot(front - 0.18, high), spot(front - 0.06, low)),
-        )
+        back = (spot(rear + 0.06, low), spot(rear + 0.12, high), spot(middle - 0.02, high), spot(middle - 0.02, low))
+        ahead = (spot(middle + 0.03, low), spot(middle + 0.03, high), spot(front - 0.18, high), spot(front - 0.06, low))
+        for window in (back, ahead):
+            _fill(canvas, glass, window)
     radius = max(1, round(0.09 * length))
     for x in (0.2, 0.8):
         column, _ = spot(x, 0)
