@@ -22,8 +22,9 @@ from atrous.config.checks import check_config
 from atrous.config.compose import prepare, resolved
 from atrous.config.messages import describe, error_message
 from atrous.config.upgrade import upgraded
-from atrous.runs.record import RunRecord, now
+from atrous.runs.record import RunRecord
 from atrous.runs.resume import choose_folder
+from atrous.runs.run import CONFIG, RESULT, Status
 from atrous.system.locks import is_held
 from atrous.system.ranks import is_main_process, is_torchrun, srun_tasks
 from atrous.system.text import printable
@@ -71,7 +72,7 @@ def run_saved(folder: Path) -> float:
         starts = needs_launch(config["trainer"])
         config, folder, earlier = choose_folder(config, folder, runs=folder, leads=is_main_process())
         if earlier is not None and earlier.finished:
-            return float(earlier.result["scores"]["miou"])
+            return earlier.score
         return launch(config, folder) if starts else _train(config, folder)
 
 
@@ -83,7 +84,7 @@ def _train(config: dict[str, Any], folder: Path) -> float:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    return upgraded(resolved(OmegaConf.load(folder / "config.yaml")))  # type: ignore[arg-type]
+    return upgraded(resolved(OmegaConf.load(folder / CONFIG)))  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -94,11 +95,11 @@ def _failure_recorded(folder: Path) -> Iterator[None]:
     except Exception as error:
         why, bug = describe(error), error_message(error) is None
         logging.getLogger(__name__).error("%s", printable(why, keep="\n"), exc_info=error if bug else None)
-        path = folder / "config.yaml"
-        if is_main_process() and path.exists() and not (folder / "result.json").exists() and not is_held(folder):
+        path = folder / CONFIG
+        if is_main_process() and path.exists() and not (folder / RESULT).exists() and not is_held(folder):
             config: Any = OmegaConf.to_container(OmegaConf.load(path))  # it may be what can't be resolved
             record = RunRecord(folder, config)
-            record.update(status="failed", error=why, ended=now())
+            record.end(Status.FAILED, error=why)
             record.release()
         raise
 

@@ -30,7 +30,8 @@ class FolderLauncher(Launcher):  # type: ignore[misc]
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """What sweepers other than ours call; their jobs' folders have numbers."""
         from atrous.config.jobs import compose_job
-        from atrous.studies.study import Job, write_config
+        from atrous.runs.record import write_config
+        from atrous.studies.study import Job
 
         jobs = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
@@ -47,7 +48,7 @@ class FolderLauncher(Launcher):  # type: ignore[misc]
 
         why = None if self.dry_run else job.reason()
         returned = JobReturn(overrides=job.overrides, status=JobStatus.FAILED if why else JobStatus.COMPLETED)
-        score = None if self.dry_run or why else job.result()["scores"]["miou"]
+        score = None if self.dry_run or why else job.run.score
         returned.return_value = TrainingError(f"{job.folder}: {why}") if why else score
         return returned
 

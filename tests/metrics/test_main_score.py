@@ -13,7 +13,7 @@ from atrous.tasks.semantic import SemanticTask
 
 def test_task_and_path_name_the_same():
     path = f"{SemanticTask.__module__}.{SemanticTask.__qualname__}"
-    assert main_score_of(path) is SemanticTask.main_score is BY_KEY["miou"]
+    assert main_score_of({"task": {"_target_": path}}) is SemanticTask.main_score is BY_KEY["miou"]
 
 
 def test_it_is_the_one_of_the_summary():

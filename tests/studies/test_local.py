@@ -20,8 +20,9 @@ from rich.console import Console
 from atrous.cli import train
 from atrous.errors import ConfigError
 from atrous.loggers.csv_logger import CSVLogger
+from atrous.runs.history import TAIL
 from atrous.studies import job_table
-from atrous.studies.job_table import TAIL, HistoryTail, JobTable
+from atrous.studies.job_table import HistoryTail, JobTable
 from atrous.studies.local import Share, deal, how_many
 from atrous.studies.study import Job
 
@@ -215,10 +216,10 @@ def test_jobs_end_with_a_launcher_that_is_killed_and_are_gone_on_with(tmp_path):
 
 def test_how_far_a_run_is_by_its_history(tmp_path):
     epochs, steps = (
-        HistoryTail(tmp_path, {"max_epochs": 4, "max_steps": -1}),
-        HistoryTail(tmp_path, {"max_epochs": 4, "max_steps": 40}),
+        HistoryTail(tmp_path, {"trainer": {"max_epochs": 4, "max_steps": -1}}),
+        HistoryTail(tmp_path, {"trainer": {"max_epochs": 4, "max_steps": 40}}),
     )
-    assert (epochs.share, epochs.place, epochs.miou) == (0, "", None)
+    assert (epochs.share, epochs.place, str(epochs.score)) == (0, "", "nan")
     history = CSVLogger(folder=str(tmp_path))
     history.log_metrics({"epoch": 0, "train/loss": 2.0}, step=4)
     history.log_metrics({"epoch": 0, "val/miou": 0.5}, step=9)
@@ -226,12 +227,12 @@ def test_how_far_a_run_is_by_its_history(tmp_path):
     history.log_metrics({"epoch": 2, "train/loss": 1.0}, step=29)
     for tail, share, place in ((epochs, 0.5, "epoch 3/4"), (steps, 0.75, "step 30/40")):
         tail.read()
-        assert (tail.share, tail.place, tail.miou, tail.best) == (share, place, 0.25, 0.5)
+        assert (tail.share, tail.place, tail.score, tail.best) == (share, place, 0.25, 0.5)
     with (tmp_path / "metrics.csv").open("a") as file:
         file.write("3,,1.0,\n" * TAIL)  # more than is read
     history.log_metrics({"epoch": 3, "val/miou": 0.75}, step=20000)
     epochs.read()
-    assert (epochs.share, epochs.place, epochs.miou, epochs.best) == (1, "epoch 4/4", 0.75, 0.75)
+    assert (epochs.share, epochs.place, epochs.score, epochs.best) == (1, "epoch 4/4", 0.75, 0.75)
 
 
 def test_a_terminal_shows_the_jobs_that_run(tmp_path, monkeypatch):
@@ -239,7 +240,7 @@ def test_a_terminal_shows_the_jobs_that_run(tmp_path, monkeypatch):
     jobs = [Job(tmp_path / name, []) for name in ("a", "b", "c")]
     CSVLogger(folder=str(jobs[0].folder)).log_metrics({"epoch": 1, "val/miou": 0.5}, step=9)
     monkeypatch.setattr(job_table, "Console", lambda: Console(file=shown, force_terminal=True, width=100))
-    with JobTable(jobs, [{"max_epochs": 4}] * 3, cores=2, at_once=2) as table:
+    with JobTable(jobs, [{"trainer": {"max_epochs": 4}}] * 3, cores=2, at_once=2) as table:
         table.started(0)
         table.started(1)
         table.show()

@@ -10,19 +10,21 @@ import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.trainer.states import TrainerFn
 
-from atrous.runs.history import finished_trials, validation_scores
+from atrous.runs.run import Run
+from atrous.runs.trials import finished_trials
 
 
 class Pruned(Exception):  # noqa: N818 - it is no error
     """The run was given up.
 
     Args:
-        score: Its best val/miou so far; NaN in other processes than the first.
+        monitor: What the score is logged as.
+        score: Its best main score on val so far; NaN in other processes than the first.
         steps: The updates it made.
     """
 
-    def __init__(self, score: float, steps: int) -> None:
-        super().__init__(f"given up after {steps} updates, at a best val/miou of {score:.4f}")
+    def __init__(self, monitor: str, score: float, steps: int) -> None:
+        super().__init__(f"given up after {steps} updates, at a best {monitor} of {score:.4f}")
         self.score = score
         self.steps = steps
 
@@ -52,15 +54,18 @@ class Prune(pl.Callback):
         if trainer.global_step >= trainer.estimated_stepping_batches:
             return  # all the training is paid for
         leads = trainer.is_global_zero
-        worse = leads and self._is_worse()
+        run = Run.at(self.folder)
+        worse = leads and self._is_worse(run)
         if trainer.strategy.reduce_boolean_decision(worse, all=False):
-            raise Pruned(max(validation_scores(self.folder)) if leads else math.nan, trainer.global_step)
+            score = run.main_score.best(run.validation_scores()) if leads else math.nan
+            raise Pruned(run.main_score.monitor, score, trainer.global_step)
 
-    def _is_worse(self) -> bool:
-        others = [validation_scores(trial) for trial in finished_trials(self.folder.parent) if trial != self.folder]
+    def _is_worse(self, run: Run) -> bool:
+        others = [trial for trial in finished_trials(self.folder.parent) if trial.folder != self.folder]
+        own, *scores = [list(map(run.main_score.rank, each.validation_scores())) for each in (run, *others)]
         return below_median(
-            validation_scores(self.folder),
-            [scores for scores in others if scores],
+            own,
+            [each for each in scores if each],
             after_trials=self.after_trials,
             after_validations=self.after_validations,
         )

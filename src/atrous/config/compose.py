@@ -27,7 +27,11 @@ def prepare() -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks a registry at import otherwise
     OmegaConf.register_new_resolver("len", len, replace=True)
     OmegaConf.register_new_resolver("or", lambda *values: next(filter(None, values), None), replace=True)
-    OmegaConf.register_new_resolver("main_score", lambda task, field: getattr(main_score_of(task), field), replace=True)
+    OmegaConf.register_new_resolver("main_score", _main_score, replace=True)
+
+
+def _main_score(task: str, field: str) -> Any:
+    return getattr(main_score_of({"task": {"_target_": task}}), field)
 
 
 def compose(name: str, overrides: Sequence[str] = (), **options: Any) -> DictConfig:

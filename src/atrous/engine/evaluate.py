@@ -17,7 +17,8 @@ from atrous.engine.resolution import resolution_of
 from atrous.engine.trainer import build_trainer
 from atrous.pages.images import save_image, side_by_side
 from atrous.runs.protocol import protocol, weights_of
-from atrous.runs.record import RunRecord, now
+from atrous.runs.record import RunRecord
+from atrous.runs.run import Status
 from atrous.runs.scores import Evaluation, write_matrices
 from atrous.tasks.scoring import ScoreAccumulator, ScoringPass
 from atrous.tasks.semantic import SemanticScorer
@@ -91,7 +92,7 @@ def evaluate_checkpoint(
         record = RunRecord(out, config)
         write_evaluation(out, scored)
         write_samples(out / "samples", scorer, datamodule, split)
-        record.update(status="finished", ended=now(), checkpoint=str(restored.source), **scored.as_json())
+        record.end(Status.FINISHED, checkpoint=str(restored.source), **scored.as_json())
         record.release()
     return scored
 

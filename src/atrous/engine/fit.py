@@ -27,8 +27,9 @@ from atrous.errors import TrainingError
 from atrous.loggers.wandb import close, keep_id, log_scores
 from atrous.report.training import TrainingReport
 from atrous.runs.protocol import weights_of
-from atrous.runs.record import RunRecord, now
+from atrous.runs.record import RunRecord
 from atrous.runs.resume import whole_checkpoint
+from atrous.runs.run import Status
 from atrous.system.ranks import is_main_process
 from atrous.system.signals import Interrupted, Signals
 from atrous.system.text import short
@@ -36,7 +37,7 @@ from atrous.tasks.semantic import SemanticTask
 
 
 def run(config: dict[str, Any], folder: Path, report: TrainingReport | None = None) -> float:
-    """Trains in this process, as one of several where a launcher has said so. Returns the mIoU.
+    """Trains in this process, as one of several where a launcher has said so. Returns the main score.
 
     With `resume: auto` it goes on from what the folder holds.
 
@@ -60,18 +61,18 @@ def run(config: dict[str, Any], folder: Path, report: TrainingReport | None = No
         except Pruned as pruned:
             score = pruned.score
             if record:
-                record.update(status="pruned", ended=now(), val_miou=score, steps=pruned.steps)
+                record.end(Status.PRUNED, **{f"val_{record.main_score.key}": score}, steps=pruned.steps)
                 report.stop(str(pruned))
         except BaseException as error:
             stopped = error if isinstance(error, Interrupted) else None
             if stopped is None and signals.number:  # such as another process that was stopped first
                 stopped = Interrupted(signals.number)
             if record and stopped:
-                record.update(status="interrupted", signal=stopped.name, ended=now())
+                record.end(Status.INTERRUPTED, signal=stopped.name)
                 report.stop(f"\n{stopped.name}: stopped. To go on: the same command with resume=auto")
             elif record:
                 message = error_message(error) or f"{type(error).__name__}: {error}"
-                record.update(status="failed", error=message, ended=now())
+                record.end(Status.FAILED, error=message)
             close(loggers, exit_code=128 + stopped.number if stopped else 1)
             if stopped is error or stopped is None:
                 raise
@@ -138,9 +139,8 @@ def _fit_and_score(
     if record:
         write_evaluation(folder, scored)
         samples = write_samples(folder / "samples", scorer, datamodule, split)
-        record.update(
-            status="finished",
-            ended=now(),
+        record.end(
+            Status.FINISHED,
             **scored.as_json(),
             best_checkpoint=str(best.relative_to(folder)),
             epochs=trainer.current_epoch,
@@ -156,7 +156,7 @@ def _fit_and_score(
             samples=samples,
         )
         report.finish(scored, folder=folder, best=best, seconds=seconds)
-    return scored.scores["miou"]
+    return scored.score
 
 
 @dataclass(frozen=True)

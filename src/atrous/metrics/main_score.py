@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -36,10 +38,13 @@ class MainScore:
         """In Optuna's words."""
         return f"{self.mode}imize"
 
+    def rank(self, value: float) -> float:
+        """A number that is larger for a better score."""
+        return value if self.mode == "max" else -value
+
     def best(self, values: Iterable[float]) -> float:
         """The best of several; NaN of none. A NaN counts as none."""
-        known = [value for value in values if value == value]
-        return (max if self.mode == "max" else min)(known, default=float("nan"))
+        return max((value for value in values if not math.isnan(value)), key=self.rank, default=math.nan)
 
 
 MEAN_IOU = MainScore("miou", "mIoU", "max", lambda confusion: mean(iou(confusion)))
@@ -47,6 +52,6 @@ BY_KEY = {score.key: score for score in (MEAN_IOU,)}
 _BY_TASK = {"atrous.tasks.semantic.SemanticTask": MEAN_IOU}
 
 
-def main_score_of(task: str) -> MainScore:
-    """That of a task's import path; a task that is not ours has the mean IoU."""
-    return _BY_TASK.get(task, MEAN_IOU)
+def main_score_of(config: Mapping[str, Any]) -> MainScore:
+    """That of a config's task; a task that is not ours has the mean IoU."""
+    return _BY_TASK.get(str(config.get("task", {}).get("_target_")), MEAN_IOU)

@@ -11,7 +11,7 @@ import numpy as np
 from atrous.report.charts import COLOURS, Chart, Values, axis_limits, needs_log
 from atrous.report.settings import order
 from atrous.report.study import Group, Study
-from atrous.runs.run import Series
+from atrous.runs.history import Series
 from atrous.system.text import amount, duration
 
 _POINTS = 150  # of a curve

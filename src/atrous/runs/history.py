@@ -1,27 +1,60 @@
-"""What runs have scored on their way, read from their folders. Imports no torch."""
+"""metrics.csv of a run folder, as its readers see it. Imports no torch."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
-from atrous.runs.run import Run, load_run
+import numpy as np
+from numpy.typing import NDArray
 
-MONITOR = "val/miou"
-TRIALS = "trials.csv"  # of a search: its trials' values, scores and folders
-
-
-def validation_scores(folder: Path) -> list[float]:
-    """The val/miou of each validation of a run, in order; without those that are no number."""
-    series = Run(folder, {}).history().get(MONITOR)
-    return [] if series is None else [float(score) for score in series[1]]
+HISTORY = "metrics.csv"
+TAIL = 1 << 18  # bytes of a history of which the end is read
+Series = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def finished_trials(search: Path) -> list[Path]:
-    """The folders of a search's trials that are finished by now."""
-    path = search / TRIALS
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        runs = [load_run(search / row["folder"]) for row in csv.DictReader(file)]
-    return [run.folder for run in runs if run is not None and run.finished]
+def read_history(folder: Path) -> dict[str, Series]:
+    """Steps and values of every column that holds numbers; empty where the file can't be read."""
+    columns: dict[str, tuple[list[float], list[float]]] = {}
+    try:
+        with (folder / HISTORY).open(encoding="utf-8", errors="replace", newline="") as file:
+            for row in csv.DictReader(file):
+                _collect(row, columns)
+    except (OSError, csv.Error):
+        return {}
+    return {key: (np.array(steps), np.array(values)) for key, (steps, values) in columns.items()}
+
+
+def read_last_rows(folder: Path) -> list[dict[str, str]]:
+    """The last rows, of a file that another process may be writing.
+
+    Raises:
+        OSError: If it is not there.
+    """
+    path = folder / HISTORY
+    with path.open("rb") as file:
+        head = file.readline()
+        begin = max(file.tell(), path.stat().st_size - TAIL)
+        inside = begin > file.tell()
+        file.seek(begin)
+        rows = file.readlines()[inside:]  # the first may be the rest of one
+    return list(csv.DictReader(line.decode() for line in [head, *rows]))
+
+
+def _collect(row: dict[Any, Any], columns: dict[str, tuple[list[float], list[float]]]) -> None:
+    try:
+        step = float(row["step"])
+    except (KeyError, TypeError, ValueError):
+        return
+    for key, text in row.items():
+        if not text or not isinstance(key, str) or not isinstance(text, str):
+            continue
+        try:
+            value = float(text)
+        except ValueError:
+            continue
+        if np.isfinite(value) and np.isfinite(step):
+            steps, values = columns.setdefault(key, ([], []))
+            steps.append(step)
+            values.append(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 import secrets
@@ -17,6 +16,7 @@ from omegaconf import OmegaConf
 from atrous.config.command_line import command_line
 from atrous.config.fingerprint import VERSION, fingerprint
 from atrous.metrics.main_score import main_score_of
+from atrous.runs.run import CONFIG, RESULT, Status, read_result
 from atrous.system.devices import cores, processor_name
 from atrous.system.files import to_json, write_text
 from atrous.system.locks import hold
@@ -39,15 +39,15 @@ class RunRecord:
     def __init__(self, folder: Path, config: dict[str, Any], *, resumed: bool = False) -> None:
         self.folder = folder
         self._lock = hold(folder)
-        path = folder / "result.json"
-        earlier = json.loads(path.read_text(encoding="utf-8")) if resumed and path.exists() else {}
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        earlier = read_result(folder) if resumed and (folder / RESULT).exists() else {}
+        write_config(folder, config)
+        self.main_score = main_score_of(config)
         self.content: dict[str, Any] = {
-            "status": "running",
+            "status": Status.RUNNING,
             "command": command_line(),
             "fingerprint": fingerprint(config),
             "fingerprint_version": VERSION,
-            "main_score": main_score_of(str(config.get("task", {}).get("_target_"))).key,
+            "main_score": self.main_score.key,
             "started": earlier.get("started", now()),
             "provenance": provenance(config),
         }
@@ -61,6 +61,10 @@ class RunRecord:
         self.content |= values
         self.write()
 
+    def end(self, status: Status, **values: Any) -> None:
+        """Stores how the run has ended, and when."""
+        self.update(status=status, ended=now(), **values)
+
     def release(self) -> None:
         """Lets other processes have the folder."""
         if self._lock is not None:
@@ -68,7 +72,12 @@ class RunRecord:
             self._lock = None
 
     def write(self) -> None:
-        write_text(self.folder / "result.json", to_json(self.content))
+        write_text(self.folder / RESULT, to_json(self.content))
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Writes the config.yaml that a worker starts from."""
+    write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
 
 
 def now() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import enum
 import functools
 import json
@@ -21,13 +20,13 @@ from numpy.typing import NDArray
 from atrous.config.fingerprint import VERSION, fingerprint
 from atrous.config.upgrade import upgraded
 from atrous.metrics.main_score import BY_KEY, MEAN_IOU, MainScore
+from atrous.runs.history import Series, read_history
 from atrous.system.locks import is_held
 from atrous.system.text import number, one_line, short
 
-CONFIG, RESULT, HISTORY, MATRICES = "config.yaml", "result.json", "metrics.csv", "confusion.npz"
+CONFIG, RESULT, MATRICES = "config.yaml", "result.json", "confusion.npz"  # and HISTORY
 _MOST_VALUES = 20_000  # of one config; aliases can make a small yaml grow without end
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's: a tenth of the time
-Series = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 class Status(enum.StrEnum):
@@ -55,10 +54,15 @@ class Run:
     folder: Path
     result: dict[str, Any]
 
+    @classmethod
+    def at(cls, folder: Path) -> Run:
+        """The run of a folder; one that is not started where there is none."""
+        return load_run(folder) or cls(folder, {})
+
     @functools.cached_property
     def status(self) -> Status:
         """Not for a run that this process writes: a process that asks after its own lock loses it."""
-        stored = self.result.get("status")
+        stored = self.result.get("status", Status.NOT_STARTED)
         if stored == Status.RUNNING and not is_held(self.folder):
             return Status.KILLED
         return Status(stored) if stored in list(Status) else Status.UNKNOWN
@@ -175,15 +179,13 @@ class Run:
         return {key: value for key, _, value in pairs if key}
 
     def history(self) -> dict[str, Series]:
-        """Steps and values of every column of metrics.csv that holds numbers; empty where the file can't be read."""
-        columns: dict[str, tuple[list[float], list[float]]] = {}
-        try:
-            with (self.folder / HISTORY).open(encoding="utf-8", errors="replace", newline="") as file:
-                for row in csv.DictReader(file):
-                    _collect(row, columns)
-        except (OSError, csv.Error):
-            return {}
-        return {key: (np.array(steps), np.array(values)) for key, (steps, values) in columns.items()}
+        """See `read_history`."""
+        return read_history(self.folder)
+
+    def validation_scores(self) -> list[float]:
+        """The main score of each validation, in order; without those that are no number."""
+        series = self.history().get(self.main_score.monitor)
+        return [] if series is None else [float(score) for score in series[1]]
 
 
 @dataclass(frozen=True)
@@ -296,22 +298,3 @@ def flat(config: dict[Any, Any]) -> dict[str, Any]:
 
     visit("", config, kept=True)
     return found
-
-
-def _collect(row: dict[Any, Any], columns: dict[str, tuple[list[float], list[float]]]) -> None:
-    """Adds a row of metrics.csv."""
-    try:
-        step = float(row["step"])
-    except (KeyError, TypeError, ValueError):
-        return
-    for key, text in row.items():
-        if not text or not isinstance(key, str) or not isinstance(text, str):
-            continue
-        try:
-            value = float(text)
-        except ValueError:
-            continue
-        if np.isfinite(value) and np.isfinite(step):
-            steps, values = columns.setdefault(key, ([], []))
-            steps.append(step)
-            values.append(value)

@@ -56,6 +56,11 @@ class Evaluation:
         return summary(self.confusion)
 
     @property
+    def score(self) -> float:
+        """The main score."""
+        return self.scores[self.main_score.key]
+
+    @property
     def class_scores(self) -> dict[str, NDArray[np.float64]]:
         return per_class(self.confusion)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +14,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
+from atrous.metrics.main_score import main_score_of
+from atrous.runs.history import HISTORY, read_last_rows
+from atrous.runs.run import Status
 from atrous.studies.study import Job
 from atrous.system.text import duration, printable
 
-TAIL = 1 << 18  # bytes of a history that are read
 FIRST_GUESS = 0.02  # of a job; before so much is done no time left is told
 
 
@@ -26,15 +28,15 @@ class JobTable:
 
     Args:
         jobs: All of them.
-        trainers: Their trainers' settings, which say how long they are.
+        configs: Theirs, whose trainer says how long they are.
         cores: How many a job has.
         at_once: How many run at once.
     """
 
-    def __init__(self, jobs: Sequence[Job], trainers: Sequence[dict[str, Any]], cores: int, at_once: int) -> None:
+    def __init__(self, jobs: Sequence[Job], configs: Sequence[dict[str, Any]], cores: int, at_once: int) -> None:
         self.console = Console()
         self._jobs = jobs
-        self._histories = [HistoryTail(job.folder, trainer) for job, trainer in zip(jobs, trainers, strict=True)]
+        self._histories = [HistoryTail(job.folder, config) for job, config in zip(jobs, configs, strict=True)]
         self._each = f"{min(at_once, len(jobs))} at once on {cores} core{'s' * (cores > 1)} each"
         self._running: dict[int, float] = {}  # job -> when it was started
         self._ended = {"finished": 0, "failed": 0, "stopped": 0}
@@ -65,16 +67,16 @@ class JobTable:
         """Tells what came of a job, and how much is left."""
         seconds = time.monotonic() - self._running.pop(number)
         job, history = self._jobs[number], self._histories[number]
-        result, status = job.result(), job.status
+        run, status = job.run, job.status
         history.read()
-        if status in ("finished", "pruned"):
+        if status in (Status.FINISHED, Status.PRUNED):
             self._ended["finished"] += 1
             history.share = 1.0
-            miou = result["scores"]["miou"] if status == "finished" else result["val_miou"]
-            self._say(number, f"{status}, mIoU {miou:.4f}, after {duration(round(seconds))}{self._left()}")
-        elif status == "interrupted":
+            score = f"{run.main_score.name} {run.objective:.4f}"
+            self._say(number, f"{status}, {score}, after {duration(round(seconds))}{self._left()}")
+        elif status == Status.INTERRUPTED:
             self._ended["stopped"] += 1
-            self._say(number, f"stopped by {result['signal']}")
+            self._say(number, f"stopped by {run.result['signal']}")
         else:
             self._ended["failed"] += 1
             self._say(number, f"failed: {job.reason()}", style="red")
@@ -88,11 +90,17 @@ class JobTable:
 
     def _table(self) -> Group:
         table = Table(
-            Column("job", overflow="fold"), Column("", width=20), "so far", "val mIoU", "for", box=None, pad_edge=False
+            Column("job", overflow="fold"),
+            Column("", width=20),
+            "so far",
+            f"val {self._histories[0].main_score.name}",
+            "for",
+            box=None,
+            pad_edge=False,
         )
         for number, since in self._running.items():
             history = self._histories[number]
-            score = "" if history.miou is None else f"{history.miou:.3f} (best {history.best:.3f})"
+            score = "" if math.isnan(history.best) else f"{history.score:.3f} (best {history.best:.3f})"
             bar = ProgressBar(total=1.0, completed=history.share, width=20)
             table.add_row(history.folder.name, bar, history.place, score, duration(round(time.monotonic() - since)))
         waiting = len(self._jobs) - len(self._running) - sum(self._ended.values())
@@ -118,46 +126,41 @@ class HistoryTail:
 
     Args:
         folder: The run folder; it need not be there.
-        trainer: The trainer's settings.
+        config: The run's.
     """
 
-    def __init__(self, folder: Path, trainer: Any) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         self.folder = folder
         self.share = 0.0  # of the training that is done, up to 1
         self.place = ""  # in epochs or updates
-        self.miou: float | None = None  # of the last validation
-        self.best = 0.0
+        self.score = self.best = math.nan  # the main score of the last validation, and of the best
         self._seen = 0
+        trainer = config["trainer"]
+        self.main_score = main_score_of(config)
         steps = trainer.get("max_steps", -1) or -1
         self._unit, self._total = ("step", steps) if steps > 0 else ("epoch", trainer.get("max_epochs", 1) or 1)
         self.read()
 
     def read(self) -> None:
         """Reads what was added."""
-        path = self.folder / "metrics.csv"
         try:
-            written = path.stat().st_mtime_ns
+            written = (self.folder / HISTORY).stat().st_mtime_ns
             if written == self._seen:
                 return
-            self._seen = written
-            with path.open("rb") as file:
-                head = file.readline()
-                begin = max(file.tell(), path.stat().st_size - TAIL)
-                inside = begin > file.tell()
-                file.seek(begin)
-                rows = file.readlines()[inside:]  # the first may be the rest of one
+            rows = read_last_rows(self.folder)
         except OSError:  # not there yet
             return
-        for row in csv.DictReader(line.decode() for line in [head, *rows]):
+        self._seen = written
+        for row in rows:
             self._take(row)
 
     def _take(self, row: dict[str, str]) -> None:
-        validated = bool(row.get("val/miou"))
-        if validated:
-            self.miou = float(row["val/miou"])
-            self.best = max(self.best, self.miou)
+        score = row.get(self.main_score.monitor)
+        if score:
+            self.score = float(score)
+            self.best = self.main_score.best([self.best, self.score])
         if row.get(self._unit):
             number = int(float(row[self._unit]))
-            done = number + 1 if self._unit == "step" or validated else number
+            done = number + 1 if self._unit == "step" or score else number
             self.share = min(1.0, done / self._total)
             self.place = f"{self._unit} {min(number + 1, self._total)}/{self._total}"

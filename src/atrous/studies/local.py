@@ -18,6 +18,7 @@ from typing import Any
 
 from atrous.config.values import PositiveInt, checked
 from atrous.errors import ConfigError
+from atrous.runs.run import Status
 from atrous.studies.job_table import JobTable
 from atrous.studies.study import Job
 from atrous.system.devices import core_numbers, pin
@@ -59,7 +60,8 @@ def run_jobs(jobs: Sequence[Job], at_once: int | None) -> None:
         ConfigError: If `at_once` is impossible, or `trainer.devices` names GPUs.
         Interrupted: If this process was told to stop, once all jobs have ended.
     """
-    trainers = [job.resolved()["trainer"] for job in jobs]
+    configs = [job.resolved() for job in jobs]
+    trainers = [config["trainer"] for config in configs]
     devices = [_devices(trainer) for trainer in trainers]
     gpus = () if all(trainer.get("accelerator") == "cpu" for trainer in trainers) else visible_gpus()
     cores = core_numbers()
@@ -68,7 +70,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int | None) -> None:
     waiting = list(range(len(jobs)))[::-1]
     free = shares[::-1]
     running: list[Process] = []
-    with Signals() as signals, JobTable(jobs, trainers, len(shares[0].cores), at_once) as table:
+    with Signals() as signals, JobTable(jobs, configs, len(shares[0].cores), at_once) as table:
         signals.deferred = True
         shown = 0.0
         try:
@@ -144,8 +146,9 @@ class Process:
             return False
         assert self._process.stdin is not None
         self._process.stdin.close()
-        ended = self.job.result().get("status")
-        if status - 128 not in NOTED and (ended, status) not in (("finished", 0), ("pruned", 0), ("failed", 1)):
+        ended = self.job.run.status
+        expected = {Status.FINISHED: 0, Status.PRUNED: 0, Status.FAILED: 1}.get(ended)
+        if status - 128 not in NOTED and status != expected:
             self.job.error = f"its process {_how(status)}; {self.job.folder / CONSOLE} holds its output"
         return True
 

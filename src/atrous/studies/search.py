@@ -17,8 +17,8 @@ from rich.console import Console
 from atrous.config.fingerprint import VERSION, fingerprint
 from atrous.config.search_space import Choice, Number, check_settings, first_points, read_space, size, written
 from atrous.errors import ConfigError, TrainingError
-from atrous.runs.history import MONITOR, validation_scores
-from atrous.runs.run import load_run
+from atrous.metrics.main_score import main_score_of
+from atrous.runs.run import Status, load_run
 from atrous.studies.search_trials import ENDED, Trial, best_of, say_best, table, write_trials
 from atrous.studies.study import Job, Multirun, launch_jobs, plan
 from atrous.system.locks import hold
@@ -100,7 +100,10 @@ class Search:
         first, *_ = [multirun.compose(self._overrides(point)).resolved() for point in first_points(self._space)]
         storage = f"sqlite:///{multirun.folder / 'search.db'}"
         self._study = self._optuna.create_study(
-            study_name="search", storage=storage, direction="maximize", load_if_exists=True
+            study_name="search",
+            storage=storage,
+            direction=main_score_of(first).direction,
+            load_if_exists=True,
         )
         self._check_same(fingerprint(first))
         self._read()
@@ -146,19 +149,19 @@ class Search:
             TrainingError: If the trial is finished and has left no score.
         """
         asked, trial.asked = trial.asked, None
-        came = trial.job.status
-        scores = validation_scores(trial.job.folder) if came in ENDED else []
-        if came == "finished" and not scores:
+        came, run = trial.job.status, trial.job.run
+        scores = run.validation_scores() if came in ENDED else []
+        if came == Status.FINISHED and not scores:
             raise TrainingError(
-                f"{short(trial.job.folder)} is finished, but its metrics.csv holds no {MONITOR}, which a search goes by. "
+                f"{short(run.folder)} is finished, but its metrics.csv holds no {run.main_score.monitor}, which a search goes by. "
                 "Keep metrics.csv among the loggers: logger=csv or logger=wandb."
             )
         for step, score in enumerate(scores):
             asked.report(score, step)
-        if came == "finished":
-            self._study.tell(asked, max(scores))
+        if came == Status.FINISHED:
+            self._study.tell(asked, run.main_score.best(scores))
         else:
-            self._study.tell(asked, state=self._state.PRUNED if came == "pruned" else self._state.FAIL)
+            self._study.tell(asked, state=self._state.PRUNED if came == Status.PRUNED else self._state.FAIL)
 
     @property
     def _state(self) -> Any:
@@ -258,7 +261,7 @@ def _run(search: Search, console: Console, trials: int, jobs: int, pruning: Any)
             return
         numbers = [search.trials.index(trial) + 1 for trial in batch]
         best = best_of(search.trials)
-        told = "" if best is None else f"; best val mIoU so far {best.score:.4f}"
+        told = "" if best is None else f"; best val {best.main_score.name} so far {best.score:.4f}"
         names = f"trial {numbers[0]}" if len(numbers) == 1 else f"trials {', '.join(map(str, numbers))}"
         console.print(f"{names} of {max(trials, len(search.trials))}{told}", highlight=False)
         write_trials(search.trials, search.multirun.folder)  # a trial's process looks there for the others

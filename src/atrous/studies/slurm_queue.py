@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atrous.errors import TrainingError
-from atrous.runs.run import load_run
+from atrous.runs.run import Run, Status
 from atrous.system.signals import Interrupted
 from atrous.system.text import short
 
@@ -36,12 +36,11 @@ class SlurmJob:
     folder: Path
     log: Path
 
-    def status(self) -> str:
+    def status(self) -> Status:
         """That of its result.json, as the disk has it now."""
         if self.folder.is_dir():
             list(self.folder.iterdir())  # has a network file system look again
-        run = load_run(self.folder)
-        return str(run.result.get("status")) if run else "not started"
+        return Run.at(self.folder).status
 
 
 def queue() -> dict[str, str] | None:
@@ -75,7 +74,7 @@ def wait(jobs: list[SlurmJob]) -> None:
         )
         raise Interrupted(signal.SIGINT) from None
     for job in jobs:
-        if job.status() not in ("finished", "failed", "pruned"):
+        if job.status() not in (Status.FINISHED, Status.FAILED, Status.PRUNED):
             print(
                 f"{job.folder.name} has ended unfinished: {_told(job.id)}; its output is in {short(job.log)}",
                 flush=True,
@@ -110,7 +109,7 @@ def _wait(jobs: list[SlurmJob]) -> None:
 
 def _progress(jobs: list[SlurmJob], left: dict[str, SlurmJob], there: dict[str, str]) -> str:
     """Such as `1 running, 2 pending (Resources), 3 finished`."""
-    words = {"not started": "killed", "running": "killed"}
+    words = {Status.NOT_STARTED: Status.KILLED, Status.RUNNING: Status.KILLED}
     ended = Counter(words.get(status := job.status(), status) for job in jobs if job.id not in left)
     going = Counter(there.get(name, "completing") for name in left)
     told = [f"{count} {state}" for counts in (going, ended) for state, count in sorted(counts.items())]

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Column, Table
 
 from atrous.config.fingerprint import fingerprint
 from atrous.config.jobs import JobConfig
 from atrous.errors import TrainingError
+from atrous.runs.record import write_config
 from atrous.runs.resume import renamed_folders
-from atrous.runs.run import Status, load_run
-from atrous.system.files import write_text
+from atrous.runs.run import Run, Status
 from atrous.system.locks import is_held
 from atrous.system.ranks import is_main_process
 from atrous.system.text import short
@@ -47,24 +46,21 @@ class Job:
     config: JobConfig | None = None
     error: str | None = None
 
-    def result(self) -> dict[str, Any]:
-        """Its result.json; empty where there is none."""
-        run = load_run(self.folder)
-        return run.result if run else {}
+    @property
+    def run(self) -> Run:
+        """What its folder says now."""
+        return Run.at(self.folder)
 
     @property
     def status(self) -> Status:
         """What came of it."""
-        run = load_run(self.folder)
-        status = run.status if run else Status.NOT_STARTED
+        status = self.run.status
         return Status.FAILED if self.error is not None and status != Status.FINISHED else status
 
     def reason(self) -> str | None:
         """Why it has not finished; None where it has."""
-        result = self.result()
-        if result.get("status") == "finished":
-            return None
-        return self.error or result.get("error") or self.status
+        run = self.run
+        return None if run.finished else self.error or run.result.get("error") or self.status
 
     def composed(self) -> JobConfig:
         """Its config.
@@ -115,7 +111,7 @@ def run_study(combinations: Sequence[Sequence[str]], multirun: Multirun) -> None
         TrainingError: If jobs failed, with all reasons, the first one first.
     """
     jobs = plan(combinations, multirun)
-    finished = [job for job in jobs if job.status == "finished"]
+    finished = [job for job in jobs if job.status == Status.FINISHED]
     left = [job for job in jobs if job not in finished]
     console = Console()
     count = f"{len(jobs)} job{'s' * (len(jobs) != 1)}, {len(finished)} finished already"
@@ -176,12 +172,6 @@ def launch_jobs(
     multirun.launch(jobs, first)
 
 
-def write_config(folder: Path, config: dict[str, Any]) -> None:
-    """Writes the config.yaml that a worker starts from."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
-
-
 def _config_of_job(job: Job, pruning: dict[str, int] | None) -> dict[str, Any]:
     """A job's config: it goes on with what its folder holds, and W&B groups its run with those of the other jobs."""
     config = job.composed().portable(str(job.folder))
@@ -225,14 +215,11 @@ def _plain(text: str) -> str:
 
 
 def _table(jobs: list[Job], before: list[Job]) -> Table:
-    table = Table(Column("job", overflow="fold"), "outcome", "mIoU", "updates")
+    name = jobs[0].run.main_score.name
+    table = Table(Column("job", overflow="fold"), "outcome", name, "updates")
     for job in jobs:
-        result, status = job.result(), job.status
-        score = result["scores"]["miou"] if status == "finished" else None
-        table.add_row(
-            job.folder.name,
-            "finished before" if job in before else status,
-            "" if score is None else f"{score:.4f}",
-            str(result.get("steps", "")),
-        )
+        run = job.run
+        status = "finished before" if job in before else job.status
+        score = f"{run.score:.4f}" if run.finished else ""
+        table.add_row(job.folder.name, status, score, str(run.result.get("steps", "")))
     return table

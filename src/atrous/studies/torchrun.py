@@ -6,7 +6,6 @@ would start the multirun again.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -16,7 +15,8 @@ from typing import Any
 
 from atrous.config.command_line import COMMAND, command_line
 from atrous.errors import ConfigError, TrainingError
-from atrous.studies.study import write_config
+from atrous.runs.record import write_config
+from atrous.runs.run import Run, Status
 from atrous.system.devices import device_count
 from atrous.system.ranks import is_launched, srun_tasks
 from atrous.system.signals import Interrupted, Signals, kill_tree
@@ -45,7 +45,7 @@ def needs_launch(trainer: dict[str, Any]) -> bool:
 
 
 def launch(config: dict[str, Any], folder: Path) -> float:
-    """Runs `config` in one process per device and waits. Returns the run's mIoU.
+    """Runs `config` in one process per device and waits. Returns the run's score.
 
     The processes are in a session of their own, so that a Ctrl-C reaches them once, passed on from here.
 
@@ -56,19 +56,17 @@ def launch(config: dict[str, Any], folder: Path) -> float:
     write_config(folder, config)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={device_count(config['trainer'])}", "-m", "atrous.worker", str(folder)]
-    result_path = folder / "result.json"
     with (folder / "launch.log").open("w") as log, Signals() as signals:  # torchrun's report; the bar goes to stdout
         told = {**os.environ, COMMAND: command_line()}
         code = _wait(subprocess.Popen(command, stderr=log, start_new_session=True, env=told), signals)
-    result = json.loads(result_path.read_text()) if result_path.exists() else {}
-    if result.get("status") == "interrupted":
-        raise Interrupted(signals.number or signal.Signals[result["signal"]])
+    run = Run.at(folder)
+    if run.status == Status.INTERRUPTED:
+        raise Interrupted(signals.number or signal.Signals[run.result["signal"]])
     if code != 0:
         tail = "\n".join((folder / "launch.log").read_text().splitlines()[-20:])
-        raise TrainingError(
-            result.get("error") or f"a process ended with status {code}; {folder / 'launch.log'} ends:\n{tail}"
-        )
-    return float(result["val_miou"] if result["status"] == "pruned" else result["scores"]["miou"])
+        error = run.result.get("error")
+        raise TrainingError(error or f"a process ended with status {code}; {folder / 'launch.log'} ends:\n{tail}")
+    return run.objective
 
 
 def _check_tasks(trainer: dict[str, Any], devices: int, nodes: int) -> None:
