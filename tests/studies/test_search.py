@@ -67,7 +67,7 @@ def jobs(monkeypatch):
     """The rates that were trained with; the training itself is left out."""
     rates = []
 
-    def run(config, folder):
+    def run(config, folder, *_):
         rates.append(config["optimizer"]["lr"])
         record = RunRecord(folder, config, resumed=config["resume"] == "auto")
         write_scores(folder, [score_of(rates[-1]) * share for share in (0.5, 1, 0.9)])

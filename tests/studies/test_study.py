@@ -40,7 +40,7 @@ def jobs(monkeypatch):
     """The seeds of the jobs that were run, whose training is left out; a seed of 13 fails."""
     seeds = []
 
-    def run(config, folder):
+    def run(config, folder, *_):
         seeds.append(config["seed"])
         record = RunRecord(folder, config, resumed=config["resume"] == "auto")
         if config["seed"] == 13:
@@ -218,7 +218,7 @@ def test_a_job_of_another_process_is_left_to_it(tmp_path, jobs, capsys):
 def test_what_depends_on_the_environment_is_resolved_where_the_job_runs(tmp_path, monkeypatch):
     seen = []
 
-    def run(config, folder):
+    def run(config, folder, *_):
         seen.append((config, OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")), folder))
         raise ConfigError("that is all")
 
