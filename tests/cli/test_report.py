@@ -16,6 +16,8 @@ from atrous.cli import report
 from atrous.config.command_line import command_line
 from atrous.config.compose import CONF_DIR, prepare
 from atrous.errors import ConfigError, DataError
+from atrous.report.read import read_study
+from atrous.report.write import write_report
 
 FILES = {"report.html", "table.md", "table.tex", "table.csv", "runs.csv"}
 
@@ -29,6 +31,13 @@ def runs(tmp_path):
                 tmp_path / "runs" / f"{rate}-{seed}", accuracy=accuracy, seed=seed, settings={"optimizer.lr": rate}
             )
     return tmp_path / "runs"
+
+
+def reported(runs, out, resamples=100):
+    """The study whose report is written."""
+    study = read_study([runs], resamples=resamples)
+    write_report(study, out, roots=[runs], command="")
+    return study
 
 
 def rows_of(path):
@@ -63,7 +72,7 @@ def test_the_same_runs_give_the_same_tables(runs, tmp_path):
 def test_scores_of_different_splits_are_not_compared(runs, tmp_path):
     write_run(runs / "other", settings={"optimizer.lr": 0.3}, protocol={"split": "test"})
     (write_run(runs / "bare", settings={"optimizer.lr": 0.4}) / "confusion.npz").unlink()
-    study = report.run([runs], out=tmp_path / "out", resamples=100)
+    study = reported(runs, tmp_path / "out", 100)
     words = {group.values[0]: (group.word, group.why) for group in study.groups}
     assert words["0.3"][0] == words["0.4"][0] == "not comparable"
     assert "split: val / test" in words["0.3"][1]
@@ -84,7 +93,7 @@ def test_a_run_that_nobody_writes_was_killed(runs, tmp_path):
         [sys.executable, "-c", hold, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "held\n"
-        study = report.run([runs], out=tmp_path / "out", resamples=10)
+        study = reported(runs, tmp_path / "out", 10)
         process.stdin.close()
     assert {run.folder.name: run.status for run in study.unfinished} == {"gone": "killed", "going": "running"}
     assert "no process is writing it any more" in (tmp_path / "out" / "report.html").read_text()
@@ -92,13 +101,13 @@ def test_a_run_that_nobody_writes_was_killed(runs, tmp_path):
 
 def test_the_report_may_lie_among_the_runs(runs):
     for _ in range(2):
-        study = report.run([runs], out=runs / "report", resamples=10)
+        study = reported(runs, runs / "report", 10)
     assert (len(study.runs), study.unread) == (6, [])
 
 
 def test_names_that_are_no_text(runs, tmp_path):
     (runs / "0.1-0").rename(runs / os.fsdecode(b"\xff\xfe"))
-    report.run([runs], out=tmp_path / "out", resamples=10)
+    reported(runs, tmp_path / "out", 10)
     assert '<a href="./../runs/%FF%FE/">' in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -129,7 +138,7 @@ def test_mistakes_are_told(runs, tmp_path, monkeypatch, arguments, error, messag
 
 
 def test_a_training_s_folder(finished_run, tmp_path, result_of):
-    study = report.run([finished_run], out=tmp_path)
+    study = reported(finished_run, tmp_path)
     (group,) = study.groups
     assert group.score.mean == result_of(finished_run)["scores"]["miou"]
     assert list(group.classes) == result_of(finished_run)["per_class"]["names"]
