@@ -9,7 +9,6 @@ from pathlib import Path
 
 from atrous.cli.app import run_command
 from atrous.config.values import PositiveInt, Split
-from atrous.data.io.listing import find_images, refuse_overwriting, result_names
 from atrous.errors import ConfigError
 
 
@@ -42,6 +41,8 @@ def run(settings: Settings) -> None:
             f"images={settings.images}, split={settings.split}: give one of them, images=FOLDER or the split of a data set, such "
             "as split=test."
         )
+    from atrous.data.io.listing import find_images, refuse_overwriting, result_names
+
     out, kinds = settings.out, ["labels"]
     kinds += ["overlays"] * settings.overlay + ["probabilities"] * settings.probabilities
     names: dict[Path, str] = {}

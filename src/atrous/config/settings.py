@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from yaml import YAMLError
@@ -78,7 +78,8 @@ def read_settings(command: str, kind: type[T], argv: Sequence[str]) -> T:
 
 
 def _parsed(key: str, text: str, hint: Any) -> Any:
-    if takes_text(hint) and text != "null" and not text.startswith(("[", "'", '"')):
+    is_list = text.startswith("[") and any(get_origin(part) is list for part in get_args(hint))
+    if takes_text(hint) and text != "null" and not is_list and not text.startswith(("'", '"')):
         return text
     try:
         return OmegaConf.from_dotlist([f"{key}={text}"])[key]

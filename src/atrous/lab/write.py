@@ -9,9 +9,9 @@ from typing import Any
 
 from atrous.config.fingerprint import NOT_COUNTED
 from atrous.errors import DataError
+from atrous.lab.collect import Collector
 from atrous.lab.data import Lab, read
 from atrous.lab.page import figures, page
-from atrous.lab.collect import Collector
 from atrous.lab.store import Store
 from atrous.lab.tables import runs_csv, table_csv, table_md
 from atrous.report.study import Study, study_of

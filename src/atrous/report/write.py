@@ -13,7 +13,7 @@ from rich.text import Text
 from atrous.report.page import page
 from atrous.report.study import Study, notes
 from atrous.report.tables import runs_csv, table_csv, table_md, table_tex
-from atrous.runs.protocol import lines
+from atrous.runs.protocol import protocol_lines
 from atrous.runs.record import now
 from atrous.system.files import write_text
 from atrous.system.text import one_line, short
@@ -26,19 +26,18 @@ def write_report(study: Study, out: Path, *, roots: Sequence[Path], command: str
 
     Args:
         study: What to report.
-        out: The folder to write to; made if it is not there.
+        out: The folder to write to.
         roots: The folders that it was read from, for the title.
         command: What the page says was typed.
 
     Returns:
         The files' texts by their names.
     """
+    scored = study.baseline or next(iter(study.groups), None)
+    protocol = protocol_lines(scored.runs[0].part("protocol")) if scored else []
     title = f"Report: {', '.join(str(short(root.resolve())) for root in roots)}"
-    out.mkdir(parents=True, exist_ok=True)
     files = {
-        "report.html": page(
-            study, title=title, out=out.resolve(), command=command, created=now(), protocol=_protocol(study)
-        ),
+        "report.html": page(study, title=title, out=out.resolve(), command=command, created=now(), protocol=protocol),
         "table.md": table_md(study),
         "table.tex": table_tex(study),
         "table.csv": table_csv(study),
@@ -71,14 +70,3 @@ def show_report(console: Console, study: Study) -> None:
         console.print(Text(one_line(f"unreadable: {left.folder}: {left.reason}"), "red"), soft_wrap=True)
     for note in notes(study):
         console.print(Text(note, "dim"), soft_wrap=True)
-
-
-def _protocol(study: Study) -> list[str]:
-    """How the baseline was scored, or else the first row; nothing where a run does not tell."""
-    group = study.baseline or next(iter(study.groups), None)
-    if group is None:
-        return []
-    try:
-        return list(lines(group.runs[0].part("protocol")))
-    except KeyError:
-        return [", ".join(f"{key}: {value}" for key, value in group.runs[0].part("protocol").items())]
