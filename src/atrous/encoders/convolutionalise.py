@@ -85,9 +85,7 @@ def hidden_layers(
         pretrained: Any = create(name, weights).pre_logits
         fc6, fc7 = pretrained.fc1, pretrained.fc2
     fc6.padding = tuple(size // 2 for size in fc6.kernel_size)
-    return nn.Sequential(
-        fc6, nn.ReLU(inplace=True), nn.Dropout(dropout), fc7, nn.ReLU(inplace=True), nn.Dropout(dropout)
-    )
+    return _with_dropout(fc6, fc7, rate=dropout)
 
 
 def decimated_layers(
@@ -134,6 +132,8 @@ def decimated_layers(
             fc7.weight.copy_(full7.weight[::step, ::step])
             fc6.bias.copy_(full6.bias[::step])  # type: ignore[union-attr, index]
             fc7.bias.copy_(full7.bias[::step])  # type: ignore[union-attr, index]
-    return nn.Sequential(
-        fc6, nn.ReLU(inplace=True), nn.Dropout(dropout), fc7, nn.ReLU(inplace=True), nn.Dropout(dropout)
-    )
+    return _with_dropout(fc6, fc7, rate=dropout)
+
+
+def _with_dropout(*convs: nn.Conv2d, rate: float) -> nn.Sequential:
+    return nn.Sequential(*(layer for conv in convs for layer in (conv, nn.ReLU(inplace=True), nn.Dropout(rate))))

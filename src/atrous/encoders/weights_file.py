@@ -12,7 +12,7 @@ from atrous.errors import CheckpointError
 
 
 def read_weights(path: Path) -> Any:
-    """What a `.safetensors` file, or one that `torch.save` wrote, holds: on the CPU, plain tensors and containers.
+    """Loads a `.safetensors` file, or one that `torch.save` wrote, onto the CPU with `weights_only=True`.
 
     Raises:
         CheckpointError: If the file is damaged, or holds more than data.

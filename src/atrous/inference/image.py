@@ -1,4 +1,4 @@
-"""What an inference mode reads: an image that is handed out in parts, so that it need not be held whole."""
+"""The images that inference modes read, part by part, so that no image need be held whole."""
 
 from __future__ import annotations
 

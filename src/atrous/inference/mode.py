@@ -1,4 +1,4 @@
-"""What an inference mode is: a network and an image -> scores at the image's size, strip by strip."""
+"""The interface of inference modes: a network and an image -> scores at the image's size, strip by strip."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Network(Protocol):
 
 
 class InferenceMode(Protocol):
-    """How an image goes through a network. `str()` of a mode tells its settings, for the evaluation's protocol."""
+    """How an image goes through a network. `str()` gives its settings, for the evaluation's protocol."""
 
     def __call__(self, net: Network, image: Image) -> Iterator[Tensor]:
         """Strips of scores, float32 (N, C, any, W), from top to bottom, H rows together.

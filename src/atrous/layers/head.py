@@ -14,16 +14,23 @@ class ScoreHead(nn.Sequential):
 
     Args:
         in_channels: Of the input.
-        channels: Between the two convolutions.
         num_classes: Channels of the scores.
         dropout: Before the scores.
+        channels: Between the two convolutions; None: a quarter of the input's, 256 of ResNet's 1024.
         kernel_sizes: Of the two convolutions, where they are not 3 and 1.
     """
 
     def __init__(
-        self, *, in_channels: int, channels: int, num_classes: int, dropout: float, kernel_sizes: Sequence[int] = (3, 1)
+        self,
+        *,
+        in_channels: int,
+        num_classes: int,
+        dropout: float,
+        channels: int | None = None,
+        kernel_sizes: Sequence[int] = (3, 1),
     ) -> None:
         first, last = kernel_sizes
+        channels = channels or in_channels // 4
         super().__init__(
             ConvNormAct(in_channels=in_channels, out_channels=channels, kernel_size=first),
             nn.Dropout(dropout),

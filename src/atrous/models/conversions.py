@@ -54,6 +54,11 @@ def _score_head(theirs: str, ours: str) -> Rules:
     return ((rf"{theirs}\.([01])\.", rf"{ours}.0.\1."), (rf"{theirs}\.4\.", f"{ours}.2."))
 
 
+def _conv_norm(theirs: str, ours: str) -> Rules:
+    """The layers of segmentation-models-pytorch's PAN."""
+    return ((rf"decoder\.{theirs}\.conv\.", f"{ours}.0."), (rf"decoder\.{theirs}\.bn\.", f"{ours}.1."))
+
+
 def _vit(final_norm: str | None) -> Rules:
     block = r"(?:vit\.)?encoder\.layer\.(\d+)\."
     ours = r"encoder.net.blocks.\1."
@@ -104,35 +109,13 @@ CONVERSIONS: dict[str, dict[str, Rules]] = {
         ),
         "PAN": (
             *_ENCODER,
-            (r"decoder\.fpa\.branch1\.1\.conv\.", "attention.image.conv.0."),
-            (r"decoder\.fpa\.branch1\.1\.bn\.", "attention.image.conv.1."),
-            (r"decoder\.fpa\.mid\.0\.conv\.", "attention.point.0."),
-            (r"decoder\.fpa\.mid\.0\.bn\.", "attention.point.1."),
-            *(
-                rule
-                for theirs, ours in (
-                    (r"down1\.1", "down.0"),
-                    (r"down2\.1", "down.1"),
-                    (r"down3\.1", "down.2"),
-                    (r"down3\.2", "across.2"),
-                    ("conv2", "across.1"),
-                    ("conv1", "across.0"),
-                )
-                for rule in (
-                    (rf"decoder\.fpa\.{theirs}\.conv\.", f"attention.{ours}.0."),
-                    (rf"decoder\.fpa\.{theirs}\.bn\.", f"attention.{ours}.1."),
-                )
-            ),
-            *(
-                rule
-                for theirs, ours in ((3, 0), (2, 1), (1, 2))
-                for rule in (
-                    (rf"decoder\.gau{theirs}\.conv1\.1\.conv\.", f"decoder.{ours}.gate.0."),
-                    (rf"decoder\.gau{theirs}\.conv1\.1\.bn\.", f"decoder.{ours}.gate.1."),
-                    (rf"decoder\.gau{theirs}\.conv2\.conv\.", f"decoder.{ours}.reduce.0."),
-                    (rf"decoder\.gau{theirs}\.conv2\.bn\.", f"decoder.{ours}.reduce.1."),
-                )
-            ),
+            *_conv_norm(r"fpa\.branch1\.1", "attention.image.conv"),
+            *_conv_norm(r"fpa\.mid\.0", "attention.point"),
+            *(rule for i in range(3) for rule in _conv_norm(rf"fpa\.down{i + 1}\.1", f"attention.down.{i}")),
+            *(rule for i in range(2) for rule in _conv_norm(rf"fpa\.conv{i + 1}", f"attention.across.{i}")),
+            *_conv_norm(r"fpa\.down3\.2", "attention.across.2"),
+            *(rule for i in range(3) for rule in _conv_norm(rf"gau{3 - i}\.conv1\.1", f"decoder.{i}.gate")),
+            *(rule for i in range(3) for rule in _conv_norm(rf"gau{3 - i}\.conv2", f"decoder.{i}.reduce")),
             (r"segmentation_head\.0\.", "classifier."),
         ),
         "DeepLabV3": (

@@ -79,14 +79,8 @@ class DeepLabV2(nn.Module):
             if fc_channels is None:
                 self.branches.append(gaussian_(nn.Conv2d(width, num_classes, 3, padding=rate, dilation=rate)))
                 continue
-            fc = decimated_layers(
-                name=encoder.name,
-                in_channels=width,
-                weights=fc_weights,
-                channels=fc_channels,
-                dilation=rate,
-                dropout=dropout,
-            )
+            size = {"channels": fc_channels, "dilation": rate}
+            fc = decimated_layers(name=encoder.name, in_channels=width, weights=fc_weights, dropout=dropout, **size)
             self.branches.append(nn.Sequential(*fc, gaussian_(nn.Conv2d(fc_channels, num_classes, 1))))
 
     def forward(self, images: Tensor) -> SegOutput:

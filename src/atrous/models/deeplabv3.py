@@ -83,10 +83,8 @@ class DeepLabV3(nn.Module):
             )
         self.refine = ConvNormAct(in_channels=channels, out_channels=channels) if refine else nn.Identity()
         self.classifier = truncated_normal_(nn.Conv2d(channels, num_classes, kernel_size=1), std=0.01)
-        width = encoder.channels[-2]
-        self.aux = (
-            ScoreHead(in_channels=width, channels=width // 4, num_classes=num_classes, dropout=0.1) if aux else None
-        )
+        before = encoder.channels[-2]
+        self.aux = ScoreHead(in_channels=before, num_classes=num_classes, dropout=0.1) if aux else None
 
     def forward(self, images: Tensor) -> SegOutput:
         """(N, 3, H, W) -> logits and aux (N, num_classes, H/16, W/16), sizes rounded up; H/8 at output stride 8."""

@@ -39,12 +39,8 @@ class DilatedFCN(nn.Module):
         encoder.expect(output_stride)
         self.encoder = encoder
         before, last = encoder.channels[-2:]
-        self.head = ScoreHead(in_channels=last, channels=last // 4, num_classes=num_classes, dropout=dropout)
-        self.aux = (
-            ScoreHead(in_channels=before, channels=before // 4, num_classes=num_classes, dropout=dropout)
-            if aux
-            else None
-        )
+        self.head = ScoreHead(in_channels=last, num_classes=num_classes, dropout=dropout)
+        self.aux = ScoreHead(in_channels=before, num_classes=num_classes, dropout=dropout) if aux else None
         for part in (self.head, self.aux):
             if part is not None:
                 part.apply(_start)

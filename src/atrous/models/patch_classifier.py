@@ -75,31 +75,31 @@ class PatchClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> SegOutput:
         """(N, 3, H, W) -> logits (N, num_classes, H, W)."""
-        mirrored = mirror(images, self.patch_size)  # (N, 3, H + 94, W + 94)
+        larger = mirror(images, self.patch_size)  # (N, 3, H + 94, W + 94)
         if self.mode == "convolutional":
-            return SegOutput(self.scores(mirrored, dense=True))
+            return SegOutput(self.scores(larger, dense=True))
         count, _, height, width = images.shape
         pixels = torch.arange(count * height * width, device=images.device)
         logits = []
         for first in range(0, len(pixels), self.chunk):
             chunk = pixels[first : first + self.chunk]
             if torch.is_grad_enabled():  # keep the logits only, and cut and classify again in the backward pass
-                logits.append(checkpoint(self.scores_at, mirrored, chunk, use_reentrant=False))
+                logits.append(checkpoint(self.scores_at, larger, chunk, use_reentrant=False))
             else:
-                logits.append(self.scores_at(mirrored, chunk))
+                logits.append(self.scores_at(larger, chunk))
         return SegOutput(torch.cat(logits).view(count, height, width, -1).permute(0, 3, 1, 2))
 
-    def scores_at(self, mirrored: Tensor, pixels: Tensor) -> Tensor:
+    def scores_at(self, larger: Tensor, pixels: Tensor) -> Tensor:
         """Classifies the patches around some pixels.
 
         Args:
-            mirrored: (N, 3, H + patch_size - 1, W + patch_size - 1).
+            larger: (N, 3, H + patch_size - 1, W + patch_size - 1).
             pixels: int64 (M,), places in the flattened (N, H, W).
 
         Returns:
             (M, num_classes, 1, 1).
         """
-        patches = mirrored.unfold(2, self.patch_size, 1).unfold(3, self.patch_size, 1)  # a view (N, 3, H, W, 95, 95)
+        patches = larger.unfold(2, self.patch_size, 1).unfold(3, self.patch_size, 1)  # a view (N, 3, H, W, 95, 95)
         height, width = patches.shape[2:4]
         image, row, column = pixels // (height * width), pixels // width % height, pixels % width
         return self.scores(patches[image, :, row, column])  # of (M, 3, 95, 95)
@@ -148,14 +148,10 @@ def last_size(patch_size: int, kernel_sizes: Sequence[int]) -> int:
 
 
 def mirror(images: Tensor, patch_size: int) -> Tensor:
-    """Continues images (N, C, H, W) by their mirror images, so that there is a patch around each pixel.
-
-    Returns:
-        (N, C, H + patch_size - 1, W + patch_size - 1), also where the image is smaller than the patch.
-    """
+    """Continues images (N, C, H, W) by their mirror images to (N, C, H + patch_size - 1, W + patch_size - 1)."""
     for axis in (2, 3):
-        length = images.shape[axis]
-        index = mirrored(-(patch_size // 2), length + patch_size - 1, length, images.device)
+        side = images.shape[axis]
+        index = mirrored(-(patch_size // 2), side + patch_size - 1, side, images.device)
         images = images.index_select(axis, index)
     return images
 

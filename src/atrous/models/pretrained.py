@@ -80,14 +80,14 @@ def _read(path: str) -> dict[str, Tensor]:
 
 
 def _check_keys(path: str, model: nn.Module, lost: list[str], missing: list[str]) -> None:
-    told = [
+    faults = [
         f"{len(keys)} {what}, such as {keys[0]!r}"
         for keys, what in ((lost, "of its keys find no place"), (missing, "of the model's keys are missing in it"))
         if keys
     ]
-    if told:
+    if faults:
         raise CheckpointError(
-            f"{path} does not fit {type(model).__name__}: {'; '.join(told)}. Give the model the settings of the file's net, "
+            f"{path} does not fit {type(model).__name__}: {'; '.join(faults)}. Give the model the settings of the file's net, "
             "which are in the config.yaml of a run folder of ours, and for another library's in atrous.models.conversions"
         )
 
@@ -99,17 +99,17 @@ def _check_shapes(
     differing = [key for key in state if state[key].shape != own[key].shape]
     if not differing:
         return []
-    told = f"{differing[0]} is {tuple(state[differing[0]].shape)} in the file and {tuple(own[differing[0]].shape)} in the model"
+    example = f"{differing[0]} is {tuple(state[differing[0]].shape)} in the file and {tuple(own[differing[0]].shape)} in the model"
     classes = _count_classes(model)
     found = {_classes_of_file(state[key], own[key], classes) for key in differing}
     if found == {None} or len(found) > 1:
         raise CheckpointError(
-            f"{path} does not fit {type(model).__name__}: {len(differing)} shapes differ, such as {told}. Give the model the "
+            f"{path} does not fit {type(model).__name__}: {len(differing)} shapes differ, such as {example}. Give the model the "
             "settings of the file's net"
         )
     if not reset_head:
         raise CheckpointError(
-            f"{path} has {found.pop()} classes and the model {classes}: {told}. Use reset_head=true to start the class head "
+            f"{path} has {found.pop()} classes and the model {classes}: {example}. Use reset_head=true to start the class head "
             "anew, or data with the file's classes"
         )
     return differing

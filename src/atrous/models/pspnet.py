@@ -80,12 +80,7 @@ class PSPNet(nn.Module):
             dropout=dropout,
             kernel_sizes=kernel_sizes,
         )
-        # 256 channels from ResNet's 1024 in the releases
-        self.aux = (
-            ScoreHead(in_channels=before, channels=before // 4, num_classes=num_classes, dropout=dropout)
-            if aux
-            else None
-        )
+        self.aux = ScoreHead(in_channels=before, num_classes=num_classes, dropout=dropout) if aux else None
         for part in (self.pyramid, self.head, self.aux):
             if part is not None:
                 part.apply(_start)

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from atrous.encoders.encoder import Encoder
 from atrous.errors import ConfigError
+from atrous.layers.init import gaussian_
 from atrous.layers.upsample import Upsample
 from atrous.types import SegOutput
 
@@ -181,8 +182,4 @@ class ResidualConvUnit(nn.Module):
 
 def conv3(in_channels: int, out_channels: int, bias: bool = True) -> nn.Conv2d:
     """A 3 x 3 convolution that starts as in the release: normal with deviation 0.01, bias zero."""
-    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
-    nn.init.normal_(conv.weight, std=0.01)
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
-    return conv
+    return gaussian_(nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias))

@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from timm.layers import LayerNorm2d
@@ -73,34 +74,17 @@ class SETR(nn.Module):
         self.aggregate = None
         self.head: nn.Module
         heads: Sequence[nn.Module]
+        ends: dict[str, Any] = {"num_classes": num_classes, "upsample": upsample}
         if decoder == "mla":
             self.aggregate = Aggregation(in_channels=encoder.channels, channels=decoder_channels, streams=len(blocks))
-            self.head = MLAHead(
-                channels=decoder_channels, streams=len(blocks), num_classes=num_classes, patch=patch, upsample=upsample
-            )
+            self.head = MLAHead(channels=decoder_channels, streams=len(blocks), patch=patch, **ends)
             heads = [
-                Scores(
-                    in_channels=decoder_channels,
-                    num_classes=num_classes,
-                    kernel_size=1,
-                    scale=patch,
-                    upsample=upsample,
-                    bias=False,
-                )
-                for _ in blocks
+                Scores(in_channels=decoder_channels, kernel_size=1, scale=patch, bias=False, **ends) for _ in blocks
             ]
         else:
             kernel_size, scales, aux_scales = (1, [1], [1]) if decoder == "naive" else (3, [2, 2, 2, 1], [4])
             self.head, *heads = (
-                Head(
-                    in_channels=encoder.channels,
-                    channels=decoder_channels,
-                    num_classes=num_classes,
-                    kernel_size=kernel_size,
-                    scales=steps,
-                    patch=patch,
-                    upsample=upsample,
-                )
+                Head(encoder.channels, decoder_channels, kernel_size=kernel_size, scales=steps, patch=patch, **ends)
                 for steps in [scales, *[aux_scales] * len(blocks)]
             )
         self.aux_heads = nn.ModuleList(heads)
@@ -147,9 +131,9 @@ class Head(nn.Module):
 
     def __init__(
         self,
-        *,
         in_channels: int,
         channels: int,
+        *,
         num_classes: int,
         kernel_size: int,
         scales: Sequence[int],
@@ -161,12 +145,9 @@ class Head(nn.Module):
         widths = [in_channels, *[channels] * len(scales)]
         self.convs = nn.ModuleList(_conv(before, after, kernel_size) for before, after in itertools.pairwise(widths))
         self.upsamples = nn.ModuleList(Upsample(channels=channels, scale=scale, mode=upsample) for scale in scales)
+        left = patch // math.prod(scales)
         self.scores = Scores(
-            in_channels=channels,
-            num_classes=num_classes,
-            kernel_size=1,
-            scale=patch // math.prod(scales),
-            upsample=upsample,
+            in_channels=channels, num_classes=num_classes, kernel_size=1, scale=left, upsample=upsample
         )
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -85,18 +86,11 @@ class UNet(nn.Module):
         self.skips = {stride: encoder.strides.index(stride) for stride in self.steps if stride in encoder.strides}
         self.decoder = nn.ModuleList()
         channels = encoder.channels[-1]
-        for stride, out_channels in zip(self.steps, decoder_channels, strict=True):
-            self.decoder.append(
-                Expansion(
-                    in_channels=channels,
-                    skip_channels=encoder.channels[self.skips[stride]] if stride in self.skips else 0,
-                    out_channels=out_channels,
-                    padded=padded,
-                    batch_norm=batch_norm,
-                    upsample=upsample,
-                )
-            )
-            channels = out_channels
+        settings: dict[str, Any] = {"padded": padded, "batch_norm": batch_norm, "upsample": upsample}
+        for stride, after in zip(self.steps, decoder_channels, strict=True):
+            skipped = encoder.channels[self.skips[stride]] if stride in self.skips else 0
+            self.decoder.append(Expansion(in_channels=channels, skip_channels=skipped, out_channels=after, **settings))
+            channels = after
         self.classifier = nn.Conv2d(channels, num_classes, 1) if own else nn.Conv2d(channels, num_classes, 3, padding=1)
         self.decoder.apply(_start)
         self.classifier.apply(_start)
