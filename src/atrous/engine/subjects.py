@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from atrous.config.compose import CONF_DIR, compose_groups
 from atrous.config.trust import check_targets
-from atrous.config.upgrade import upgraded
 from atrous.errors import ConfigError
+from atrous.runs.run import CONFIG, RESULT, Run, read_result
 
 _FOREIGN = ("custom", "smp", "torchvision")  # templates for other people's models, which a glob leaves out
 
@@ -26,7 +24,7 @@ class Subject:
     Args:
         name: What the table calls it.
         model: The resolved config of the model.
-        score: mIoU of its run; None where it is no run's.
+        score: The main score of its run; None where it is no run's.
     """
 
     name: str
@@ -69,15 +67,13 @@ def of_runs(patterns: Sequence[str], trusted: list[str]) -> Iterator[Subject]:
     for pattern in patterns:
         base = Path(pattern)
         folders = [base] if base.is_dir() else sorted(Path(base.anchor or ".").glob(str(base.relative_to(base.anchor))))
-        folders = [
-            folder for folder in folders if (folder / "config.yaml").is_file() and (folder / "result.json").is_file()
+        runs = [
+            Run(path, read_result(path)) for path in folders if (path / CONFIG).is_file() and (path / RESULT).is_file()
         ]
-        if not folders:
+        if not runs:
             raise ConfigError(
                 f"runs={pattern} names no run folder; give one that holds config.yaml and result.json, or a glob."
             )
-        for folder in folders:
-            config = upgraded(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-            check_targets(config["model"], trusted, f"the run {folder}")
-            scores = json.loads((folder / "result.json").read_text()).get("scores") or {}
-            yield Subject(str(folder), config["model"], scores.get("miou"))
+        for run in runs:
+            check_targets(run.config["model"], trusted, f"the run {run.folder}")
+            yield Subject(str(run.folder), run.config["model"], None if math.isnan(run.score) else run.score)

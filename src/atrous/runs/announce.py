@@ -1,35 +1,33 @@
-"""How the processes of one run come to one folder: the main one announces it."""
+"""The main process of a run tells the others its folder. Each of them has made one named by the second it started in."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 from atrous.errors import TrainingError
-from atrous.runs.resume import moved
+from atrous.runs.resume import leave, moved
 from atrous.runs.run import Run, load_run
+from atrous.system.files import write_text
 from atrous.system.ranks import is_torchrun
 
 PATIENCE = 600.0  # seconds that the others wait for the main process, whose imports may be from a slow file system
 
 
 def announce(runs: Path, folder: Path, earlier: Run | None) -> Path | None:
-    """Tells the other processes which folder the main one has chosen, since each has one named by the second it began in.
+    """Writes the folder that the main process has chosen where the others look for it.
 
     Args:
         runs: `paths.runs`, which all see.
         folder: The run folder.
-        earlier: The run that is gone on with.
+        earlier: The run that is continued.
 
     Returns:
-        What to remove in the end; None where there is nobody to tell.
+        The file to delete in the end; None where there is nobody to tell.
     """
-    from atrous.system.files import write_text
-
     path = _note(runs)
     if path is None:
         return None
@@ -42,7 +40,7 @@ def announce(runs: Path, folder: Path, earlier: Run | None) -> Path | None:
 def follow(config: dict[str, Any], folder: Path, runs: Path) -> tuple[dict[str, Any], Path, Run | None] | None:
     """The config and folder that the main process has announced, and its run if that is finished.
 
-    None where the processes can't have folders of their own, such as torchrun's on several machines, which are given one.
+    None where all processes were given one folder, as by torchrun on several machines.
 
     Raises:
         TrainingError: If it announces nothing.
@@ -60,7 +58,7 @@ def follow(config: dict[str, Any], folder: Path, runs: Path) -> tuple[dict[str, 
         time.sleep(0.1)
     content = json.loads(path.read_text(encoding="utf-8"))
     chosen = Path(content["folder"])
-    _leave(folder, chosen)
+    leave(folder, chosen, log=False)  # only the main process writes
     return (
         moved(config, str(folder), str(chosen)),
         chosen,
@@ -76,16 +74,3 @@ def _note(runs: Path) -> Path | None:
     if variables.get("LOCAL_WORLD_SIZE") != variables.get("WORLD_SIZE"):
         return None
     return runs / f".torchrun-{os.getppid()}-{variables.get('TORCHELASTIC_RUN_ID')}.json"
-
-
-def _leave(folder: Path, instead: Path) -> None:
-    """Only the main process writes: closes the log that Hydra has opened, and removes the folder where it is another."""
-    root = logging.getLogger()
-    for handler in list(root.handlers):
-        if isinstance(handler, logging.FileHandler):
-            root.removeHandler(handler)
-            handler.close()
-            if folder.resolve() != instead.resolve():
-                Path(handler.baseFilename).unlink(missing_ok=True)
-    if folder.resolve() != instead.resolve() and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()

@@ -1,4 +1,4 @@
-"""Which run a command means to go on with, and from which of its checkpoints. Imports no torch."""
+"""Which run a command continues, and from which of its checkpoints. Imports no torch."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def _may_equal(run: Run, config: dict[str, Any]) -> bool:
 def choose_folder(
     config: dict[str, Any], folder: Path, *, runs: Path | None = None, leads: bool = True
 ) -> tuple[dict[str, Any], Path, Run | None]:
-    """Decides by `config["resume"]` where this command's run takes place.
+    """Decides by `config["resume"]` which folder this command trains in.
 
-    `auto` goes on with the newest run of an equal fingerprint, in its folder; the one that Hydra has made goes.
-    Otherwise, where that run is unfinished, a message says how to go on with it.
+    `auto` continues the newest run of an equal fingerprint in its folder and deletes the one that Hydra has made.
+    Otherwise, if that run is unfinished, a message says how to continue it.
 
     Args:
         config: The resolved config.
         folder: The run folder that Hydra has made.
         runs: Where to look for that run; None: in `paths.runs`.
-        leads: Whether this process is the one, of several that a launcher has started, that speaks and writes.
+        leads: Whether this process, of those that a launcher has started, is the one that prints and writes.
 
     Returns:
-        The config and folder to train with, and the run that is gone on with, if any; it may be finished already.
+        The config and folder to train with, and the run that is continued, if any; it may be finished already.
 
     Raises:
         TrainingError: If the run is going on in another process.
@@ -75,14 +75,14 @@ def choose_folder(
     else:
         print(f"Going on with {run}.")
     if not here:
-        _discard(folder, run.folder)
+        leave(folder, run.folder, log=True)
     for part in (run.folder / "checkpoints").glob(".*.part"):  # of a process that was killed as it wrote
         part.unlink()
     return moved(config, str(folder), str(run.folder.resolve())), run.folder.resolve(), run
 
 
 def whole_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
-    """The checkpoint of a run folder to go on from, last.ckpt before best.ckpt, and messages about those that are damaged.
+    """The checkpoint to continue from, last.ckpt before best.ckpt, and messages about damaged ones.
 
     A checkpoint is a zip archive; each of its parts is held against its checksum, which `torch.load` does not do.
     """
@@ -116,17 +116,21 @@ def moved(value: Any, old: str, new: str) -> Any:
     return value
 
 
-def _discard(folder: Path, instead: Path) -> None:
-    """Removes the folder that Hydra has made for a new run, where it holds nothing but the log, which goes on `instead`."""
+def leave(folder: Path, instead: Path, *, log: bool) -> None:
+    """Deletes the new run folder if it holds only the log file; where `log` is set, logging continues in `instead`."""
     root = logging.getLogger()
     for handler in list(root.handlers):
-        if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).parent == folder.resolve():
-            log = logging.FileHandler(instead / Path(handler.baseFilename).name)
-            log.setFormatter(handler.formatter)
-            log.setLevel(handler.level)
-            root.removeHandler(handler)
-            handler.close()
-            root.addHandler(log)
-            Path(handler.baseFilename).unlink(missing_ok=True)
-    if not any(folder.iterdir()):
+        path = Path(handler.baseFilename) if isinstance(handler, logging.FileHandler) else None
+        if path is None or path.parent.resolve() != folder.resolve():
+            continue
+        root.removeHandler(handler)
+        handler.close()
+        if log:
+            other = logging.FileHandler(instead / path.name)
+            other.setFormatter(handler.formatter)
+            other.setLevel(handler.level)
+            root.addHandler(other)
+        if folder.resolve() != instead.resolve():
+            path.unlink(missing_ok=True)
+    if folder.resolve() != instead.resolve() and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
