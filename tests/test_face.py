@@ -3,6 +3,7 @@
 import doctest
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from PIL import Image
 
 import atrous
 from atrous.cli import predict
+from atrous.config.jobs import compose_run
+from atrous.system.signals import Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +106,16 @@ def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "loss=" in out
     assert "too few" in out
+
+
+def test_a_run_that_is_stopped_stops_the_cell_alone(place, monkeypatch):
+    def stopped(*_):
+        raise Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr("atrous.engine.fit.run", stopped)
+    with pytest.raises(KeyboardInterrupt, match=r"SIGINT.*resume=auto"):
+        atrous.train("trainer=cpu")
+
+
+def test_runs_of_one_second_have_their_own_folders(place):
+    assert len({compose_run(["seed=1"])[1] for _ in range(3)}) == 3

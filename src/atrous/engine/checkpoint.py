@@ -1,4 +1,4 @@
-"""A checkpoint brought back to life."""
+"""Reads checkpoints, and rebuilds their networks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,14 @@ from atrous.types import ClassInfo
 
 @dataclass(frozen=True)
 class Restored:
-    """A checkpoint brought back to life for scoring or predicting."""
+    """A checkpoint's network, rebuilt to score or to predict.
+
+    Args:
+        config: The run's, with overrides applied, for one device.
+        class_info: The classes that it was trained for.
+        scorer: The network with its inference mode.
+        source: The checkpoint.
+    """
 
     config: dict[str, Any]
     class_info: ClassInfo
@@ -124,17 +131,10 @@ def load_weights(task: nn.Module, state: dict[str, torch.Tensor], path: Path) ->
         if key in state and state[key].shape != own[key].shape
     ]
     if missing or unexpected or shapes:
-        told = [
-            f"{len(keys)} {what}, such as {keys[0]}"
-            for what, keys in (
-                ("missing in the file", missing),
-                ("unknown to the model", unexpected),
-                ("of another shape", shapes),
-            )
-            if keys
-        ]
+        found = {"missing in the file": missing, "unknown to the model": unexpected, "of another shape": shapes}
+        faults = [f"{len(keys)} {what}, such as {keys[0]}" for what, keys in found.items() if keys]
         raise CheckpointError(
-            f"{path} is of another model or number of classes: {'; '.join(told)}. "
+            f"{path} is of another model or number of classes: {'; '.join(faults)}. "
             "Use the model and data settings of its run, which are in the config.yaml of its run folder."
         )
     task.load_state_dict(state)
