@@ -10,19 +10,15 @@ import signal
 import sys
 import time
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from kill_and_resume import start, wait
-from lightning.pytorch.trainer.states import TrainerFn
 
 import atrous.engine.build  # noqa: F401 - before processes are forked off
-from atrous.callbacks.prune import Prune, Pruned, below_median
 from atrous.cli import train
 from atrous.config.jobs import JobConfig
-from atrous.config.search_space import check_settings, first_points, read_space, written
 from atrous.engine import fit
 from atrous.errors import ConfigError, TrainingError
 from atrous.runs.record import RunRecord
@@ -332,142 +328,6 @@ def test_without_optuna(go, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"needs optuna, which is not installed; `pip install 'atrous\[search\]'`"):
         go(RATE)
-
-
-DEFAULTS = {"trials": 1, "jobs": 1, "seed": 0, "pruning": None}
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"trials": 0}, "hydra.sweeper.trials=0 is impossible; give a whole number from 1 on"),
-        ({"jobs": True}, "hydra.sweeper.jobs=true is impossible"),
-        ({"seed": -1}, "hydra.sweeper.seed=-1 is impossible; give a whole number from 0 on"),
-        ({"pruning": {"after_trials": 5}}, "give after_trials and after_validations, such as"),
-        ({"pruning": True}, "hydra.sweeper.pruning=True"),
-        ({"pruning": {"after_trials": -1, "after_validations": 1}}, "hydra.sweeper.pruning.after_trials=-1"),
-    ],
-)
-def test_impossible_settings(changed, message):
-    check_settings(**DEFAULTS)
-    with pytest.raises(ConfigError, match=re.escape(message)):
-        check_settings(**{**DEFAULTS, **changed})
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("x=1", "there is nothing to search"),
-        ("x=interval(2,1)", "x=interval(2,1) is empty"),
-        ("x=range(3,3)", "holds no number"),
-        ("x=tag(log,interval(0,1))", "begins at 0.0, which has no logarithm"),
-        ("x=tag(log,range(0,5))", "begins at 0, which has no logarithm"),
-        ("x=tag(log,range(1,9,2))", "in steps of 1 alone"),
-        ("x=tag(log,choice(1,2))", "choices have no logarithm"),
-        ("x=tag(log,wide,interval(1,2))", "has the tags ['log', 'wide']"),
-    ],
-)
-def test_an_impossible_space(override, message):
-    with pytest.raises(ConfigError, match=re.escape(message)):
-        read_space(parsed(override))
-
-
-@pytest.mark.parametrize(
-    ("override", "values"),
-    [
-        ("model=unet,fcn", {"unet", "fcn"}),
-        ("x=[6,12],[8,16],null", {"[6,12]", "[8,16]", "null"}),
-        ("x=shuffle(choice(true,false))", {"True", "False"}),
-        ("x=range(1,4)", {"1", "2", "3"}),
-        ("x=range(9,3,-3)", {"9", "6"}),
-        ("x=range(0.1,0.5,0.1)", {"0.1", "0.2", "0.3", "0.4"}),
-        ("x=int(interval(1,3))", {"1", "2", "3"}),
-        ("x=tag(log,int(interval(1,3)))", {"1", "2", "3"}),
-    ],
-)
-def test_what_hydra_sweeps_over_is_drawn(override, values):
-    _, space = read_space(parsed(override))
-    (key,) = space
-    distributions = {key: search.distribution(optuna, space[key])}
-    asked = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    assert {written(space, asked.ask(distributions).params)[key] for _ in range(100)} == values
-    assert {point[key] for point in first_points(space)} <= values
-
-
-def test_numbers_of_an_interval_are_short_and_within_it():
-    _, space = read_space(parsed("x=interval(1.00007,1.00013)", "y=tag(log,interval(1e-6,1e-2))"))
-    asked = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    distributions = {key: search.distribution(optuna, space[key]) for key in space}
-    params = [asked.ask(distributions).params for _ in range(100)]
-    drawn = [(each, written(space, each)) for each in params]
-    assert all(1.00007 <= float(text["x"]) <= 1.00013 for _, text in drawn)
-    assert all(float(text["y"]) == pytest.approx(params["y"], rel=6e-4) for params, text in drawn)
-    assert np.mean([float(text["y"]) < 1e-4 for _, text in drawn]) == pytest.approx(0.5, abs=0.15)
-
-
-def test_the_command_lines_value_replaces_the_experiments():
-    fixed, space = read_space(parsed("x=1,2", "y=1", "x=3", "y=interval(0,1)", "~z"))
-    assert (fixed, list(space)) == (["x=3", "~z"], ["y"])
-
-
-def test_a_trial_below_the_median_is_given_up():
-    others = ([0.1, 0.5], [0.2, 0.3], [0.3, 0.8])
-    gives_up = partial(below_median, after_trials=0, after_validations=0)
-    assert gives_up([0.19], others)
-    assert not gives_up([0.2], others)
-    assert not gives_up([0.1, 0.51], others)  # medians of 0.2 and 0.5
-    assert not gives_up([0.6, 0.1], others)  # its best counts
-    assert not gives_up([0.1, 0.1, 0.1], others)  # nothing to compare with
-    assert not gives_up([], others)
-    assert not gives_up([0.1, 0.1], [])
-
-
-def test_the_median_is_optunas():
-    rng = np.random.default_rng(0)
-    for _ in range(100):
-        *others, own = [rng.random(rng.integers(1, 5)).tolist() for _ in range(rng.integers(1, 7))]
-        after = {"after_trials": int(rng.integers(4)), "after_validations": int(rng.integers(3))}
-        pruner = optuna.pruners.MedianPruner(after["after_trials"], after["after_validations"])
-        asked = optuna.create_study(direction="maximize", pruner=pruner)
-        for scores in others:
-            values = dict(enumerate(scores))
-            asked.add_trial(optuna.trial.create_trial(value=max(scores), intermediate_values=values))
-        trial = asked.ask()
-        for step, score in enumerate(own):
-            trial.report(score, step)
-        assert below_median(own, others, **after) == trial.should_prune()
-
-
-def validated(folder, step, *, decides=None, fn=TrainerFn.FITTING):
-    """The callback at the end of a validation after `step` of 4 updates; `decides` is another process's word."""
-    trainer = SimpleNamespace(
-        state=SimpleNamespace(fn=fn),
-        sanity_checking=False,
-        global_step=step,
-        estimated_stepping_batches=4,
-        is_global_zero=decides is None,
-        strategy=SimpleNamespace(reduce_boolean_decision=lambda own, all: own if decides is None else decides),
-    )
-    Prune(folder=str(folder), after_trials=1, after_validations=0).on_validation_end(trainer, None)
-
-
-def test_where_a_trial_is_given_up(tmp_path):
-    for name, status, scores in (
-        ("own", "running", [0.1, 0.05]),
-        ("better", "finished", [0.3, 0.4]),
-        ("best", "running", [9]),
-    ):
-        (tmp_path / name).mkdir()
-        write_scores(tmp_path / name, scores)
-        write_result(tmp_path / name, status)
-    (tmp_path / "trials.csv").write_text("folder\nown\nbetter\nbest\n")
-    with pytest.raises(Pruned, match=r"after 3 updates, at a best val/miou of 0\.1000"):
-        validated(tmp_path / "own", 3)
-    validated(tmp_path / "own", 4)  # the last one
-    validated(tmp_path / "own", 3, fn=TrainerFn.TESTING)
-    validated(tmp_path / "own", 3, decides=False)
-    with pytest.raises(Pruned):
-        validated(tmp_path / "own", 3, decides=True)
 
 
 @pytest.fixture
