@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -98,38 +99,26 @@ def sees(model: nn.Module, sizes: Sequence[Size]) -> dict[str, Any]:
         pooling left aside; `image_pool`: whether there is one; `maps`: for each size the map that the parallel atrous
         convolutions read, and for each of them its rate, its branch's field and the shares of `AtrousConvs`.
     """
-    handles = [
-        module.register_forward_hook(lambda module, args, output: output.new_zeros(output.shape))
-        for module in model.modules()
-        if isinstance(module, ImagePool)
-    ]
-    try:
+    pools = [module for module in model.modules() if isinstance(module, ImagePool)]
+    with ExitStack() as hooks:
+        for pool in pools:
+            hooks.callback(pool.register_forward_hook(lambda module, args, output: torch.zeros_like(output)).remove)
         fields = receptive_fields(model)
-    finally:
-        for handle in handles:
-            handle.remove()
     branches = parallel_branches(model)
     maps = []
     for size in dict.fromkeys(sizes) if branches else ():
-        read = _map_size(model, next(iter(branches)), size)
+        map_size = _map_size(model, next(iter(branches)), size)
         rates = []
         for name, conv in branches.items():
-            rate, kernel = _two(conv.dilation), _two(conv.kernel_size)
-            valid, all_valid, one_valid = valid_shares(read, kernel=kernel, dilation=rate)
-            rates.append(
-                {
-                    "rate": rate[0],
-                    "field": fields[name].field,
-                    "valid": valid,
-                    "all_valid": all_valid,
-                    "one_valid": one_valid,
-                }
-            )
-        curve = [valid_shares(read, kernel=(3, 3), dilation=(rate, rate))[0] for rate in range(1, max(read) + 1)]
-        maps.append({"size": size, "map": read, "rates": rates, "curve": curve})
+            rate, kernel = _pair(conv.dilation), _pair(conv.kernel_size)
+            shares = valid_shares(map_size, kernel=kernel, dilation=rate)
+            shares_by_name = dict(zip(("valid", "all_valid", "one_valid"), shares, strict=True))
+            rates.append({"rate": rate[0], "field": fields[name].field, **shares_by_name})
+        curve = [valid_shares(map_size, kernel=(3, 3), dilation=(r, r))[0] for r in range(1, max(map_size) + 1)]
+        maps.append({"size": size, "map": map_size, "rates": rates, "curve": curve})
     return {
         "field": fields["logits"].field,
-        "image_pool": bool(handles),
+        "image_pool": bool(pools),
         "unknown_operations": fields.unknown,
         "maps": maps,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -163,15 +152,16 @@ def _map_size(model: nn.Module, name: str, size: Size) -> Size:
     return found[0]
 
 
-def _two(pair: tuple[int, ...]) -> Size:
+def _pair(pair: tuple[int, ...]) -> Size:
     return pair[0], pair[1]
 
 
 def latency(
     configs: Sequence[dict[str, Any]], size: Size, *, rounds: int, warm_up: int, threads: int | None, on_gpu: bool
 ) -> dict[str, Any]:
-    """Seconds that each network takes for one image of noise: one call of each in turn, so that what else the machine does
-    falls on all alike.
+    """Seconds that each network takes for one image of noise.
+
+    A round calls each network once, so that what else the machine does falls on all alike.
 
     Args:
         configs: Of runs; random weights are as fast as trained ones.
@@ -192,31 +182,28 @@ def latency(
         nets = [build_model(config).to(device).eval() for config in configs]
         image = torch.randn(1, 3, *size, device=device)
         load = [load_average()]
-        wall, cpu = (torch.zeros(rounds, len(nets), dtype=torch.float64) for _ in range(2))
-        for number in range(-warm_up, rounds):
-            for index, seconds in enumerate(_calls(nets, image)):
-                if number >= 0:
-                    wall[number, index], cpu[number, index] = seconds
+        seconds = torch.tensor(
+            [[_seconds(net, image) for net in nets] for _ in range(warm_up + rounds)], dtype=torch.double
+        )
+        seconds = seconds[warm_up:]
         load.append(load_average())
         name = torch.cuda.get_device_name() if on_gpu else f"{processor_name()}, {torch.get_num_threads()} threads"
     finally:
         torch.set_num_threads(before)
-    p05, p50, p95 = (wall.quantile(share, dim=0).tolist() for share in (0.05, 0.5, 0.95))
-    middle = cpu.median(0).values.tolist()
-    networks = [
-        dict(zip(("p05", "p50", "p95", "cpu"), row, strict=True)) for row in zip(p05, p50, p95, middle, strict=True)
-    ]
+    wall, cpu = seconds.unbind(-1)  # (rounds, networks)
+    columns = [*wall.quantile(torch.tensor([0.05, 0.5, 0.95]).double(), dim=0), cpu.median(0).values]
+    networks = [dict(zip(("p05", "p50", "p95", "cpu"), row, strict=True)) for row in torch.stack(columns, 1).tolist()]
     return {"networks": networks, "machine": name, "cores": os.cpu_count(), "load": load, "rounds": rounds}
 
 
-def _calls(nets: Sequence[nn.Module], image: Tensor) -> Iterator[tuple[float, float]]:
-    for net in nets:
-        wall, cpu = time.perf_counter(), time.process_time()
-        with torch.inference_mode():
-            net(image)
-            if image.is_cuda:
-                torch.cuda.synchronize()
-        yield time.perf_counter() - wall, time.process_time() - cpu
+def _seconds(net: nn.Module, image: Tensor) -> tuple[float, float]:
+    """Wall clock and CPU time of one call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    with torch.inference_mode():
+        net(image)
+        if image.is_cuda:
+            torch.cuda.synchronize()
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def memory(config: dict[str, Any], size: Size, *, threads: int | None, on_gpu: bool) -> dict[str, Any]:
