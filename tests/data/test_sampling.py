@@ -100,14 +100,7 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index():
 
 # Pixels of road, building, sign, ghost and wire in six images; the ghost is in none, image 5 has no labels.
 COUNTS = np.array(
-    [
-        [900, 100, 0, 0, 0],
-        [800, 150, 50, 0, 0],
-        [700, 300, 0, 0, 1],
-        [600, 380, 9, 0, 20],
-        [990, 10, 0, 0, 30],
-        [0, 0, 0, 0, 0],
-    ]
+    [[900, 100, 0, 0, 0], [800, 150, 50, 0, 0], [700, 300, 0, 0, 1], [600, 380, 9, 0, 20], [990, 10, 0, 0, 30], [0] * 5]
 )
 NAMES = ("road", "building", "sign", "ghost", "wire")
 
