@@ -1,5 +1,6 @@
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from atrous.data.io import png
 from atrous.data.io.files import read_image, read_mask
-from atrous.data.io.listing import list_images
+from atrous.data.io.listing import find_images, list_images
 from atrous.data.io.masks import MaskReader
 from atrous.data.pairs import read_pair
 from atrous.errors import ConfigError, DataError
@@ -204,6 +205,7 @@ def test_listing_goes_through_folders_and_leaves_out_other_files(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert list_images(tmp_path) == ["a/1.png", "b/2.JPG"]
+    assert find_images(str(tmp_path)) == {tmp_path / name: Path(name) for name in ("a/1.png", "b/2.JPG")}
 
 
 @pytest.mark.parametrize("reduction", [1, 2, 4, 8])

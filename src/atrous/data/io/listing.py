@@ -22,9 +22,7 @@ def find_images(images: str) -> dict[Path, Path]:
     if path.is_file():
         return {path: Path(path.name)}
     if path.is_dir():
-        found = {
-            file: file.relative_to(path) for file in sorted(path.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES
-        }
+        found = {path / file: Path(file) for file in list_images(path)}
         where = f"folder {images} and its subfolders"
     else:
         files = map(Path, sorted(glob.glob(images, recursive=True)))
