@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
-from atrous.api import start
 from atrous.cli.app import run_hydra
-from atrous.config.compose import resolved
+from atrous.config.compose import hydra_run, resolved
 from atrous.errors import ConfigError
-from atrous.worker import run_saved
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,12 +15,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     run_hydra(job, "train", argv)
 
 
-def job(cfg: DictConfig) -> float:
-    """One run of the (multi)run; returns its mIoU, which sweepers read."""
-    hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
-    if hydra.mode != RunMode.MULTIRUN and hydra.runtime.choices.get("hydra/launcher") == "slurm":
+def job(cfg: Any) -> float:
+    """One run of the (multi)run; returns its main score, which sweepers read."""
+    from atrous.api import start  # here, since --help needs none of it
+    from atrous.worker import run_saved
+
+    run = hydra_run()
+    if run.launcher == "slurm" and not run.multirun:
         raise ConfigError("hydra/launcher=slurm submits the jobs of a multirun, of which there may be one: add -m.")
-    if hydra.mode == RunMode.MULTIRUN and str(hydra.sweeper._target_).startswith("hydra_plugins.atrous"):
-        return run_saved(folder)  # the study has composed and written its config
-    return start(resolved(cfg), folder)[1]
+    if run.multirun and run.sweeper.startswith("hydra_plugins.atrous"):
+        return run_saved(run.folder)  # the study has composed and written its config
+    return start(resolved(cfg), run.folder)[1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from atrous.config.checks import check_config
 from atrous.errors import ConfigError
-from atrous.metrics.main_score import main_score_of
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
 # The second one: an editable install.
@@ -31,6 +31,8 @@ def prepare() -> None:
 
 
 def _main_score(task: str, field: str) -> Any:
+    from atrous.metrics.main_score import main_score_of  # imports NumPy
+
     return getattr(main_score_of({"task": {"_target_": task}}), field)
 
 
@@ -67,6 +69,30 @@ def compose_groups(
     config: dict[str, Any] = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in groups}
     check_config(config)
     return config
+
+
+@dataclass(frozen=True)
+class HydraRun:
+    """What Hydra has chosen for the task that it calls: the folder, and how a multirun's jobs are made and started."""
+
+    folder: Path
+    multirun: bool
+    sweeper: str  # its import path
+    launcher: str | None  # its name in conf/
+
+
+def hydra_run() -> HydraRun:
+    """Facts of the task that Hydra is running."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    return HydraRun(
+        folder=Path(hydra.runtime.output_dir),
+        multirun=hydra.mode == RunMode.MULTIRUN,
+        sweeper=str(hydra.sweeper._target_),
+        launcher=hydra.runtime.choices.get("hydra/launcher"),
+    )
 
 
 @contextmanager

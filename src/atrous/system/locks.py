@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-
 from atrous.errors import TrainingError
 from atrous.system.text import short
 
@@ -65,6 +63,8 @@ def locked(path: str | Path, *, waiting: str) -> Iterator[None]:
         told = False
         while not _try(file.fileno()):
             if not told:
+                from rich.console import Console  # most holders never wait
+
                 Console(stderr=True).print(waiting)
             told = True
             time.sleep(_AGAIN)
