@@ -1,5 +1,4 @@
 import pytest
-import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -13,49 +12,6 @@ def build(output_stride=16, multi_grid=None, name="resnet18", **options):
     torch.manual_seed(0)
     encoder = Encoder(name=name, output_stride=output_stride, multi_grid=multi_grid)
     return PAN(num_classes=5, encoder=encoder, output_stride=output_stride, multi_grid=multi_grid, **options)
-
-
-def areas(model):
-    """Lets segmentation-models-pytorch's PAN resize by areas, as ours does; it aligns corners."""
-    for module in model.modules():
-        if hasattr(module, "align_corners"):
-            module.align_corners = False
-    return model
-
-
-def convert(theirs, ours):
-    """Their parameters in ours: in order, with the biases before a norm moved into its mean, of which ours has none."""
-    blocks = [theirs.fpa.branch1, theirs.fpa.mid, theirs.fpa.down1, theirs.fpa.down2, theirs.fpa.down3]
-    convs = [m for block in blocks for m in block.modules() if hasattr(m, "bn")]
-    convs = [*convs[:5], theirs.fpa.conv1, theirs.fpa.conv2, convs[5]]
-    for gau in (theirs.gau3, theirs.gau2, theirs.gau1):
-        convs += [gau.conv2, *(m for m in gau.conv1.modules() if hasattr(m, "bn"))]
-    state = []
-    for unit in convs:
-        state += [unit.conv.weight, unit.bn.weight, unit.bn.bias, unit.bn.running_mean - unit.conv.bias]
-        state += [unit.bn.running_var, unit.bn.num_batches_tracked]
-    ours.load_state_dict(dict(zip(ours.state_dict(), state, strict=True)))
-
-
-@pytest.mark.parametrize("size", [(128, 256), (256, 128)])
-def test_equals_segmentation_models_pytorch(size):
-    torch.manual_seed(0)
-    theirs = areas(smp.PAN("resnet18", encoder_weights=None, classes=5)).eval()
-    for norm in theirs.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.uniform_(norm.running_mean, -0.1, 0.1)
-            nn.init.uniform_(norm.running_var, 0.5, 1.5)
-    ours = build(multi_grid=[1, 1], pooling="max", gate="sigmoid").eval()  # its encoder spreads the first block, too
-    ours.encoder.load_state_dict(
-        dict(zip(ours.encoder.state_dict(), theirs.encoder.state_dict().values(), strict=True))
-    )
-    parts = nn.ModuleDict({"attention": ours.attention, "decoder": ours.decoder})
-    convert(theirs.decoder, parts)
-    ours.classifier.load_state_dict(theirs.segmentation_head[0].state_dict())
-    images = torch.randn(2, 3, *size)
-    with torch.no_grad():
-        expected = theirs.segmentation_head[0](theirs.decoder(theirs.encoder(images)))
-        torch.testing.assert_close(ours(images).logits, expected, atol=1e-4, rtol=0)
 
 
 def test_pyramid_averages_and_multiplies():

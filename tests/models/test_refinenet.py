@@ -97,21 +97,15 @@ def test_every_way_of_upsampling(upsample, cascades):
     assert model(torch.randn(1, 3, 33, 47)).logits.shape == (1, 5, 9, 12)
 
 
-def test_impossible_number_of_cascades():
-    with pytest.raises(ConfigError, match="cascades 3 is none of the paper's; use 4, 2 or 1"):
-        build(cascades=3)
-
-
-def test_wrong_number_of_decoder_channels():
-    with pytest.raises(ConfigError, match=r"decoder_channels \[256\] must be four numbers, for the maps at strides 32"):
-        build(decoder_channels=[256])
-
-
-def test_no_pools():
-    with pytest.raises(ConfigError, match="pools 0 must be 1 or more; the paper's are 2"):
-        build(pools=0)
-
-
-def test_encoder_at_another_stride():
-    with pytest.raises(ConfigError, match="the model says output_stride=32"):
-        RefineNet(num_classes=5, encoder=Encoder(name="resnet18", output_stride=16))
+@pytest.mark.parametrize(
+    ("options", "stride", "message"),
+    [
+        ({"cascades": 3}, 32, "cascades 3 .* use 4, 2 or 1"),
+        ({"decoder_channels": [256]}, 32, r"decoder_channels \[256\] must be four numbers"),
+        ({"pools": 0}, 32, "pools 0 must be 1 or more"),
+        ({}, 16, "the model says output_stride=32"),
+    ],
+)
+def test_impossible_settings(options, stride, message):
+    with pytest.raises(ConfigError, match=message):
+        RefineNet(num_classes=5, encoder=Encoder(name="resnet10t", output_stride=stride), **options)
