@@ -64,4 +64,4 @@ print(comparison.verdict)
 # %%
 study = atrous.read_runs("runs")
 for group in study.groups:
-    print(study.label(group), group.n, group.miou.text())
+    print(study.label(group), group.n, group.score.text())

@@ -81,7 +81,7 @@ def show(rows: list[dict[str, object]], runs: list[Path], out: Path) -> None:
         if count:
             sides = [[read_evaluation(out / f"{run.name}-{number}") for run in runs] for number in (count, 0)]
             found = difference(*sides, resamples=10_000, seed=0)
-            gap = f"{found.miou:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+            gap = f"{found.score:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
         print(f"| {count} | {spread[0]} | {gap} | " + " | ".join(spread[1:]) + " |")
 
 

@@ -215,7 +215,7 @@ def compare(a: Scored | Sequence[Scored], b: Scored | Sequence[Scored], *, resam
 
     Example:
         >>> compared = atrous.compare(run, other)
-        >>> compared.difference.low <= compared.difference.miou <= compared.difference.high
+        >>> compared.difference.low <= compared.difference.score <= compared.difference.high
         True
     """
     return compared(_evaluations(a), _evaluations(b), resamples=resamples)

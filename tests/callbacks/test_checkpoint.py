@@ -1,7 +1,10 @@
 import os
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from atrous.callbacks.checkpoint import AtomicCheckpointIO, LastCheckpoint
 from atrous.errors import ConfigError
@@ -34,3 +37,24 @@ def test_the_earlier_checkpoint_stays_until_the_next_is_whole(tmp_path, monkeypa
 def test_minutes_that_are_none(minutes):
     with pytest.raises(ConfigError, match=rf"every_minutes={minutes} is impossible; give a number above 0.*or null"):
         LastCheckpoint(dirpath="checkpoints", every_minutes=minutes)
+
+
+@pytest.mark.parametrize("from_the_run", [True, False])
+def test_a_run_that_was_moved_keeps_its_best_score(tmp_path, from_the_run):
+    """Lightning forgets it where the folder is another one, as it should for another run's checkpoint."""
+    old, new = "/elsewhere/run/checkpoints", tmp_path / "run" / "checkpoints"
+    before = ModelCheckpoint(dirpath=old, filename="best", monitor="val/miou", mode="max")
+    before.best_model_path, before.best_model_score = f"{old}/best.ckpt", torch.tensor(0.5)
+    before.best_k_models = {f"{old}/best.ckpt": torch.tensor(0.5)}
+    checkpoint = {"callbacks": {before.state_key: before.state_dict(), "Other": {"x": 1}}}
+    trainer = SimpleNamespace(ckpt_path=str((new if from_the_run else tmp_path) / "last.ckpt"))
+    LastCheckpoint(dirpath=str(new)).on_load_checkpoint(trainer, None, checkpoint)
+    after = ModelCheckpoint(dirpath=new, filename="best", monitor="val/miou", mode="max")
+    with nullcontext() if from_the_run else pytest.warns(UserWarning, match="dirpath has changed"):
+        after.load_state_dict(checkpoint["callbacks"][after.state_key])
+    assert checkpoint["callbacks"]["Other"] == {"x": 1}
+    if from_the_run:
+        path = str(new / "best.ckpt")
+        assert (after.best_model_path, after.best_model_score, after.best_k_models) == (path, 0.5, {path: 0.5})
+    else:
+        assert after.best_model_score is None

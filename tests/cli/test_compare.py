@@ -87,7 +87,7 @@ def test_what_is_printed_is_the_bootstrap_of_the_files(left_by, capsys):
     found = difference([a], [b], resamples=1000, seed=3)
     compared(a.source, b.source, "resamples=1000", "seed=3")
     out = capsys.readouterr().out
-    assert f"B is higher, too few seeds: mIoU {-found.miou:+.3f} [{-found.high:+.3f}, {-found.low:+.3f}]" in out
+    assert f"B is higher, too few seeds: mIoU {-found.score:+.3f} [{-found.high:+.3f}, {-found.low:+.3f}]" in out
     (row,) = (line for line in out.splitlines() if "│ car" in line)
     assert f"{found.iou[1]:+.3f}" in row
     assert f"{found.iou_low[1]:+.3f} to {found.iou_high[1]:+.3f}" in row

@@ -49,7 +49,7 @@ def test_equals_scipy() -> None:
         rng=np.random.default_rng(1),
     )
     found = paired_difference([a], [b], resamples=20_000)
-    assert found.miou == pytest.approx(difference(np.arange(60)), abs=1e-12)
+    assert found.score == pytest.approx(difference(np.arange(60)), abs=1e-12)
     error = expected.standard_error
     # two samples of resamples: an end of the interval varies by about 2.7 standard errors / sqrt(resamples)
     assert found.low == pytest.approx(expected.confidence_interval.low, abs=0.2 * error)
@@ -79,7 +79,7 @@ def test_pairing_makes_the_interval_narrow() -> None:
     truth = rng.integers(50, 500, (80, C))
     a, b = scored(rng, 80, 0.7, truth), scored(rng, 80, 0.68, truth)
     paired, mixed = paired_difference([a], [b]), paired_difference([a], [b[::-1]])
-    assert paired.miou == mixed.miou
+    assert paired.score == mixed.score
     assert paired.high - paired.low < 0.6 * (mixed.high - mixed.low)
     assert paired.shown
     assert not mixed.shown
@@ -96,7 +96,7 @@ def test_runs_add_what_student_and_welch_say(paired: bool) -> None:
     x, y = ([miou(run) for run in side] for side in (a, b))
     test = stats.ttest_rel(x, y) if paired else stats.ttest_ind(x, y, equal_var=False)
     interval = test.confidence_interval(0.95)
-    assert found.miou == pytest.approx(np.mean(x) - np.mean(y))
+    assert found.score == pytest.approx(np.mean(x) - np.mean(y))
     width = interval.high - interval.low  # an end of 100,000 resamples varies by 1 % of it
     assert found.low == pytest.approx(interval.low, abs=0.03 * width)
     assert found.high == pytest.approx(interval.high, abs=0.03 * width)
@@ -126,14 +126,14 @@ def test_classes_without_a_score() -> None:
     found = paired_difference([a], [b], resamples=300)
     assert np.isnan([found.iou[4], found.iou_low[4], found.iou_high[4]]).all()
     assert found.iou_low[3] == pytest.approx(found.iou[3], abs=0.2)
-    assert np.isfinite([found.miou, found.low, found.high, found.iou_low[3]]).all()
+    assert np.isfinite([found.score, found.low, found.high, found.iou_low[3]]).all()
 
 
 def test_equal_sides_differ_by_nothing_and_seeds_repeat() -> None:
     rng = np.random.default_rng(6)
     a, b = rng.integers(1, 50, (2, 30, C, C))
     same = paired_difference([a], [a], resamples=100)
-    assert (same.miou, same.low, same.high) == (0, 0, 0)
+    assert (same.score, same.low, same.high) == (0, 0, 0)
     assert not same.shown
     one, two, other = (paired_difference([a], [b], resamples=700, seed=seed) for seed in (1, 1, 2))
     assert (one.low, one.high) == (two.low, two.high) != (other.low, other.high)
@@ -156,7 +156,7 @@ def test_runs_that_were_resampled_before_give_the_same_interval() -> None:
     before = [resampled(run, resamples=700, seed=3) for run in (a, b)]
     for one, other in (([a], [before[1]]), ([before[0]], [before[1]])):
         found, expected = (paired_difference(*sides, resamples=700, seed=3) for sides in ((one, other), ([a], [b])))
-        assert (found.miou, found.low, found.high) == (expected.miou, expected.low, expected.high)
+        assert (found.score, found.low, found.high) == (expected.score, expected.low, expected.high)
 
 
 def test_wrong_arguments() -> None:

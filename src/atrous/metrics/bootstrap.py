@@ -23,7 +23,7 @@ class Difference:
     """A's score minus B's, with the interval that holds the middle share `confidence` of the resampled differences.
 
     Args:
-        miou: The difference in mIoU.
+        score: The difference in mIoU, the main score.
         low, high: Its interval.
         iou: The difference of each class's IoU, (C,); NaN where a class has no score on one side.
         iou_low, iou_high: Their intervals, (C,), each by itself: no correction for their number.
@@ -31,7 +31,7 @@ class Difference:
         resamples: How many there were.
     """
 
-    miou: float
+    score: float
     low: float
     high: float
     iou: Scores
@@ -139,14 +139,14 @@ def paired_difference(
     if paired_runs and len(a) != len(b):
         raise ValueError(f"{len(a)} runs can't be paired with {len(b)}; expected as many on both sides")
     whole = np.stack([run.scores for run in runs])  # (runs, 1 + C)
-    miou, *classes = _difference(whole, len(a))
+    score, *classes = _difference(whole, len(a))
     error, freedom = _error(whole, len(a), paired_runs)
     differences = _difference(np.stack([run.drawn for run in runs]), len(a))  # (R, 1 + C)
     if error.any():
         differences += error * np.random.default_rng(seed).standard_t(freedom, differences.shape)
     low, high = _quantiles(differences, ((1 - confidence) / 2, (1 + confidence) / 2))
     return Difference(
-        miou=float(miou),
+        score=float(score),
         low=float(low[0]),
         high=float(high[0]),
         iou=np.array(classes),

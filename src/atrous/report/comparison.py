@@ -32,7 +32,7 @@ def show_comparison(console: Console, a: Sequence[Evaluation], b: Sequence[Evalu
         table.add_row(name, f"{pixels:.1%}", _number(left), _number(right), _number(gap, "+.3f"), interval, style=style)
     table.add_section()
     means = [np.mean([run.main_score.of(run.confusion) for run in side]) for side in (a, b)]
-    values = [*(f"{value:.3f}" for value in means), f"{found.miou:+.3f}", f"{found.low:+.3f} to {found.high:+.3f}"]
+    values = [*(f"{value:.3f}" for value in means), f"{found.score:+.3f}", f"{found.low:+.3f} to {found.high:+.3f}"]
     table.add_row("[bold]mean[/]", "", *(f"[bold]{value}[/]" for value in values))
     console.print(table)
     for name, side in zip("AB", (a, b), strict=True):
@@ -49,10 +49,10 @@ def show_comparison(console: Console, a: Sequence[Evaluation], b: Sequence[Evalu
 def _conclusion(found: Difference, a: int, b: int, main: MainScore) -> str:
     """The verdict on the side with the higher score, and by how much it is higher."""
     side = "A"
-    if found.shown and found.miou < 0:
-        side, found = "B", replace(found, miou=-found.miou, low=-found.high, high=-found.low)
+    if found.shown and found.score < 0:
+        side, found = "B", replace(found, score=-found.score, low=-found.high, high=-found.low)
     word = verdict(found, a, b)
-    interval = f"{main.name} {found.miou:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    interval = f"{main.name} {found.score:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
     return f"{side} is {word}: {interval}" if found.shown else f"{word}: {interval}"
 
 

@@ -45,7 +45,7 @@ def table_csv(study: Study) -> str:
     rows = []
     for group in study.groups:
         found = group.difference
-        gap = ["", "", ""] if found is None else [in_full(found.miou), in_full(found.low), in_full(found.high)]
+        gap = ["", "", ""] if found is None else [in_full(found.score), in_full(found.low), in_full(found.high)]
         costs = [in_full(group.cost(key)) for key in _COSTS]
         rows.append(
             [*group.values, group.n, in_full(group.score.mean), in_full(group.score.std), *gap, group.word, *costs]
@@ -91,7 +91,7 @@ def interval(group: Group) -> str:
     found = group.difference
     if found is None:
         return ""
-    return f"{found.miou:+.3f} [{found.low:+.3f}, {found.high:+.3f}]".replace("-", "−")
+    return f"{found.score:+.3f} [{found.low:+.3f}, {found.high:+.3f}]".replace("-", "−")
 
 
 def _table(study: Study) -> tuple[list[str], list[list[str]]]:

@@ -26,7 +26,7 @@ class Comparison:
     """What two sides' scores come to.
 
     Args:
-        difference: A's mIoU and IoU minus B's, with their intervals.
+        difference: A's main score and IoU minus B's, with their intervals.
         verdict: On A; see `verdict`.
         notes: What differs between their protocols and does not forbid the comparison.
     """
@@ -80,7 +80,7 @@ def check_comparable(runs: Sequence[Evaluation]) -> list[str]:
 
 
 def difference(a: Sequence[Evaluation], b: Sequence[Evaluation], *, resamples: int, seed: int) -> Difference:
-    """A's mIoU minus B's; runs of the same seed go together where both sides have the same seeds."""
+    """A's main score minus B's; runs of the same seed go together where both sides have the same seeds."""
     paired = paired_by_seed(a, b)
     if paired:
         a, b = (sorted(side, key=lambda run: str(run.seed)) for side in (a, b))
@@ -128,5 +128,5 @@ def verdict(found: Difference, runs: int, others: int) -> str:
     if not found.shown:
         return "no difference shown"
     if min(runs, others) < FEWEST:
-        return f"{'higher' if found.miou > 0 else 'lower'}, too few seeds"
-    return "better" if found.miou > 0 else "worse"
+        return f"{'higher' if found.score > 0 else 'lower'}, too few seeds"
+    return "better" if found.score > 0 else "worse"
