@@ -32,7 +32,6 @@ from atrous.report.study import Spread
 
 STEP = 4  # pixels of distance that make a bin
 FIELDS = (Label.FIELD_A, Label.FIELD_B)
-SETTINGS = {"accelerator": "cpu", "trusted": []}
 Key = tuple[int, str]  # context distance, the setting's value
 
 
@@ -47,7 +46,7 @@ def main() -> None:
         result = json.loads(path.read_text())
         if result["status"] != "finished":
             continue
-        restored = restore(path.parent / "checkpoints" / "best.ckpt", SETTINGS, [])
+        restored = restore(path.parent / "checkpoints" / "best.ckpt", accelerator="cpu")
         scenes = build_datamodule(restored.config).raw_dataset("val")
         assert isinstance(scenes, Scenes)
         far, key = scenes.context_distance, (scenes.context_distance, str(value(restored.config, setting)))

@@ -79,7 +79,7 @@ def networks(checkpoint: str, images: list[Bytes]) -> list[Floats]:
     from atrous.inference.labels import probabilities
 
     prepare()
-    restored = restore(Path(checkpoint), {"trusted": [], "accelerator": "cpu"}, [])
+    restored = restore(Path(checkpoint), accelerator="cpu")
     net = restored.scorer.eval()
     with torch.no_grad():
         return [

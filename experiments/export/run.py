@@ -31,7 +31,7 @@ def main(checkpoints: list[str], root: str) -> None:
     print("|---|---:|---:|---:|---|---:|---:|")
     for checkpoint in checkpoints:
         with tempfile.TemporaryDirectory() as folder:
-            restored = restore(Path(checkpoint), {"trusted": [], "accelerator": "cpu"}, [f"data.root={root}"])
+            restored = restore(Path(checkpoint), [f"data.root={root}"], accelerator="cpu")
             images = check_images(restored, split="val", paths=None, count=4)
             (path,) = export(restored, images, Path(folder), formats=["onnx"])
             megabytes = path.stat().st_size / 1e6

@@ -101,7 +101,7 @@ def load(path: Path | str, *overrides: str, accelerator: str | None = None, trus
         quiet_lightning()
         path = Path(path)
         file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
-        return Predictor(restore(file, {"accelerator": accelerator, "trusted": list(trusted)}, list(overrides)))
+        return Predictor(restore(file, overrides, trusted=trusted, accelerator=accelerator))
 
 
 def train(*overrides: str) -> Run:
@@ -241,7 +241,7 @@ def score(settings: EvaluateSettings, *, callbacks: Sequence[Callback] = ()) -> 
     from atrous.engine.trainer import quiet_lightning
 
     quiet_lightning()
-    restored = restore(settings.ckpt, vars(settings), settings.overrides)
+    restored = restore(settings.ckpt, settings.overrides, trusted=settings.trusted, accelerator=settings.accelerator)
     extra = settings.extra_metrics
     return evaluate_checkpoint(restored, settings.split, extra=extra, out=settings.out, callbacks=callbacks)
 

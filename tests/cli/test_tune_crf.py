@@ -27,8 +27,8 @@ def test_scores_are_those_of_each_combination_by_itself(ckpt, finished_run, tmp_
     assert len(rows) == 4
     assert [float(row["miou"]) for row in rows] == sorted((float(row["miou"]) for row in rows), reverse=True)
 
-    settings, columns = {"trusted": [], "accelerator": "cpu"}, KNOBS
-    restored = restore(finished_run / "checkpoints" / "best.ckpt", settings, [])
+    columns = KNOBS
+    restored = restore(finished_run / "checkpoints" / "best.ckpt", accelerator="cpu")
     scenes = build_datamodule(restored.config).dataset("val")
     samples = [scenes[index] for index in (0, 2, 3)]  # evenly spaced among 4: 0, 1.5 and 3
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_scores_are_those_of_each_combination_by_itself(ckpt, finished_run, tmp_
     assert "3 images" in told
     advice = [word for word in told.split() if word.startswith("inference")]
     if float(rows[0]["miou"]) > float(plain["miou"]):
-        crf = restore(finished_run / "checkpoints" / "best.ckpt", settings, advice).scorer.inference.crf
+        crf = restore(finished_run / "checkpoints" / "best.ckpt", advice, accelerator="cpu").scorer.inference.crf
         assert {key: getattr(crf, key) for key in columns} == {key: float(rows[0][key]) for key in columns}
     else:
         assert not advice

@@ -70,8 +70,7 @@ def test_a_checkpoint_is_restored_at_another_output_stride(finished_run):
     checkpoint["config"]["model"]["dilations"] = [1, 2, 3]
     edited = finished_run.parent / "edited.ckpt"
     torch.save(checkpoint, edited)
-    settings = {"trusted": [], "accelerator": "cpu"}
-    restored = restore(edited, settings, ["model.output_stride=8"])
+    restored = restore(edited, ["model.output_stride=8"], accelerator="cpu")
     assert restored.config["model"]["dilations"] == [2, 4, 6]
     assert restored.scorer.model.aspp.atrous[0][0].dilation == (2, 2)
 

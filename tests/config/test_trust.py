@@ -22,7 +22,6 @@ from atrous.errors import CheckpointError
 from atrous.types import ClassInfo
 
 SOURCE = Path(__file__).parents[2] / "src" / "atrous"
-SETTINGS = {"trusted": [], "accelerator": "cpu"}
 
 
 class Payload:
@@ -46,7 +45,7 @@ def refused(checkpoint, folder):
     """The message with which `restore` refuses a checkpoint."""
     torch.save(checkpoint, folder / "bad.ckpt")
     with pytest.raises(CheckpointError) as caught:
-        restore(folder / "bad.ckpt", SETTINGS, [])
+        restore(folder / "bad.ckpt", accelerator="cpu")
     return str(caught.value)
 
 

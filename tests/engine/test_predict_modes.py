@@ -53,7 +53,7 @@ MODES = {
 @pytest.mark.parametrize("mode", MODES)
 @torch.no_grad()
 def test_a_spilled_image_has_the_labels_of_one_pass_through_the_mode(mode, checkpoint, photo, tmp_path, monkeypatch):
-    restored = restore(checkpoint, {"trusted": [], "accelerator": "cpu"}, MODES[mode])
+    restored = restore(checkpoint, MODES[mode], accelerator="cpu")
     image = restored.normalise(np.array(Image.open(photo)))[None]
     expected = restored.scorer.eval().predict_labels(image)[0].numpy()
     assert len(np.unique(expected)) > 3

@@ -55,7 +55,7 @@ def run(settings: Settings) -> None:
         torch.manual_seed(settings.seed)
         model = build_model(config)
     else:
-        restored = restore(settings.ckpt, {**vars(settings), "accelerator": "cpu"}, settings.overrides)
+        restored = restore(settings.ckpt, settings.overrides, trusted=settings.trusted, accelerator="cpu")
         model, config = restored.scorer.model, restored.config
     if settings.accelerator in ("gpu", "cuda"):
         if not torch.cuda.is_available():

@@ -41,7 +41,7 @@ def run(settings: Settings) -> None:
     from atrous.engine.trainer import quiet_lightning
 
     quiet_lightning()
-    restored = restore(settings.ckpt, {"trusted": settings.trusted, "accelerator": "cpu"}, settings.overrides)
+    restored = restore(settings.ckpt, settings.overrides, trusted=settings.trusted, accelerator="cpu")
     written = export(
         restored,
         check_images(restored, split=settings.split, paths=settings.images, count=settings.count),

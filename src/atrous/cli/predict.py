@@ -58,7 +58,7 @@ def run(settings: Settings) -> None:
     from atrous.engine.trainer import quiet_lightning
 
     quiet_lightning()
-    restored = restore(settings.ckpt, vars(settings), settings.overrides)
+    restored = restore(settings.ckpt, settings.overrides, trusted=settings.trusted, accelerator=settings.accelerator)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(), disable=not sys.stdout.isatty()) as progress:
         done = progress.add_task("images", total=None)

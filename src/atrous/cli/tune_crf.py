@@ -60,7 +60,7 @@ def run(settings: Settings) -> None:
         DenseCRF(**values, iterations=counts[-1]) for values in grid
     ]  # says what is impossible before anything runs
     quiet_lightning()
-    restored = restore(settings.ckpt, vars(settings), settings.overrides)
+    restored = restore(settings.ckpt, settings.overrides, trusted=settings.trusted, accelerator=settings.accelerator)
     console = Console()
     alone, found, images = tune_crf(
         restored,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from atrous.config.upgrade import upgraded
 from atrous.encoders.weights_file import read_weights
 from atrous.engine.build import build_scorer
 from atrous.errors import CheckpointError
-from atrous.system.devices import accelerator
+from atrous.system import devices
 from atrous.tasks.semantic import SemanticScorer
 from atrous.types import ClassInfo
 
@@ -69,13 +70,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def restore(path: Path, settings: dict[str, Any], overrides: list[str]) -> Restored:
+def restore(
+    path: Path, overrides: Sequence[str] = (), *, trusted: Sequence[str] = (), accelerator: str | None = None
+) -> Restored:
     """Rebuilds the network of a checkpoint from the config inside it and loads its weights.
 
     Args:
         path: A checkpoint that `train` wrote.
-        settings: The command's own settings; `trusted` and `accelerator` are read.
         overrides: Changes to the checkpoint's config, as on `train`'s command line.
+        trusted: Prefixes of import paths that the config may name beside ours.
+        accelerator: None: the one of the run, or the CPU where that is not there.
 
     Raises:
         CheckpointError: If the file, its config or its weights won't do.
@@ -85,14 +89,14 @@ def restore(path: Path, settings: dict[str, Any], overrides: list[str]) -> Resto
     for key in ("config", "class_info"):
         if key not in checkpoint:
             raise CheckpointError(f"{path} holds no `{key}`; expected a checkpoint that `atrous train` wrote.")
-    config = with_overrides(checkpoint["config"], overrides)
+    config = with_overrides(checkpoint["config"], list(overrides))
     config = follow_output_stride(config, upgraded(checkpoint["config"]), overrides)
     for part in ("model", "data", "inference"):
-        check_targets(config.get(part), settings["trusted"], f"the checkpoint {path}")
+        check_targets(config.get(part), list(trusted), f"the checkpoint {path}")
     check_config(config)
     one_device = {"devices": 1, "num_nodes": 1, "strategy": "auto", "sync_batchnorm": False, "_target_": TRAINER}
     config["trainer"] |= {
-        "accelerator": accelerator(settings["accelerator"], config["trainer"]["accelerator"]),
+        "accelerator": devices.accelerator(accelerator, config["trainer"]["accelerator"]),
         **one_device,
     }
     class_info = read_class_info(checkpoint["class_info"], f"the checkpoint {path}")

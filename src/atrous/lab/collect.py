@@ -220,7 +220,8 @@ class Collector:
     def _restore(self, path: Path) -> Any:
         from atrous.engine.checkpoint import restore
 
-        return restore(path, self.settings, self.overrides)
+        trusted, accelerator = self.settings["trusted"], self.settings["accelerator"]
+        return restore(path, self.overrides, trusted=trusted, accelerator=accelerator)
 
 
 def _measure() -> Any:
