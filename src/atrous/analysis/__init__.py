@@ -1,1 +1,1 @@
-"""What a network sees and what it costs: receptive fields, valid taps, checkerboards, time and memory."""
+"""What a network sees and what it costs: receptive fields, valid weights, checkerboards, time and memory."""

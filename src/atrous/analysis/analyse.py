@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from atrous.analysis.checkerboard import checkerboards
 from atrous.analysis.effective_field import SHARE, EffectiveField, effective_field
 from atrous.analysis.receptive_field import Fields, receptive_fields
-from atrous.analysis.valid_taps import AtrousConvs, atrous_convs, wide_rates
+from atrous.analysis.valid_weights import AtrousConvs, atrous_convs, wide_rates
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def receptive_fields(model: nn.Module) -> Fields:
         images = torch.empty(1, 3, size, size, device="meta")
         tracer = ReceptiveFieldTracer(images)
         found: dict[str, _Seen] = {}
-        hooks = [module.register_forward_hook(_noter(name, tracer, found)) for name, module in named.items()]
+        hooks = [module.register_forward_hook(_recorder(name, tracer, found)) for name, module in named.items()]
         try:
             with torch.no_grad(), nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH), tracer:
                 output = twin(images)
@@ -86,7 +86,7 @@ def receptive_fields(model: nn.Module) -> Fields:
                 hook.remove()
         logits = getattr(output, "logits", output)
         for name, tensor in (("logits", logits), *((f"aux[{i}]", x) for i, x in enumerate(getattr(output, "aux", ())))):
-            _note(name, tensor, tracer, found)
+            _record(name, tensor, tracer, found)
         if all(seen.decided for seen in found.values()):
             break
     order = [name for name in found if name != "logits"] + ["logits"] * ("logits" in found)
@@ -134,18 +134,18 @@ class _Seen:
         return self.size / extent.shape[1]
 
 
-def _noter(name: str, tracer: ReceptiveFieldTracer, found: dict[str, _Seen]) -> Any:
-    def note(module: nn.Module, args: Any, output: Any) -> None:
+def _recorder(name: str, tracer: ReceptiveFieldTracer, found: dict[str, _Seen]) -> Any:
+    def record(module: nn.Module, args: Any, output: Any) -> None:
         if isinstance(output, Tensor):
-            _note(name, output, tracer, found)
+            _record(name, output, tracer, found)
         elif isinstance(output, list | tuple):
             for index, item in enumerate(output):
-                _note(f"{name}[{index}]", item, tracer, found)
+                _record(f"{name}[{index}]", item, tracer, found)
 
-    return note
+    return record
 
 
-def _note(name: str, tensor: Any, tracer: ReceptiveFieldTracer, found: dict[str, _Seen]) -> None:
+def _record(name: str, tensor: Any, tracer: ReceptiveFieldTracer, found: dict[str, _Seen]) -> None:
     """Keeps the first call of each module: DeepLabv2 runs its encoder at several scales, the image's own first."""
     if not isinstance(tensor, Tensor) or tensor.dim() != 4 or name in found:
         return

@@ -13,7 +13,7 @@ COMMANDS = {
     "predict": "label images: a file, a folder or a glob",
     "export": "write a network as ONNX or a torch program, checked",
     "audit": "read every file of a data set and tell what is wrong",
-    "analyse": "tell what a network sees: receptive fields, valid taps, checkerboards",
+    "analyse": "tell what a network sees: receptive fields, valid weights, checkerboards",
     "profile": "measure what networks cost: time, memory, MACs, energy",
     "report": "turn run folders into tables and one HTML page",
     "lab": "join score, context, receptive fields and cost of a study of rates on one page",

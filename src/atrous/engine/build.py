@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 from torch import nn
 
-from atrous.analysis.valid_taps import wide_rates
+from atrous.analysis.valid_weights import wide_rates
 from atrous.config.compose import instantiate
 from atrous.data.class_counts import count_classes
 from atrous.data.datamodule import SegmentationDataModule

@@ -85,13 +85,7 @@ def export(
             runner = files.onnx_runner(files.with_description(onnx, description))
         else:
             runner = files.program_runner(program)
-        agreement = _checked(kind, net, runner, images, taken, restored.source)
-        sizes = ", ".join(f"{height} x {width}" for height, width in agreement.sizes)
-        say(
-            f"{kind}: {agreement.equal:.4%} of the labels are equal on {agreement.images} images of {sizes}; logits differ by "
-            f"at most {agreement.max_difference:.1e}, their standard deviation is {agreement.spread:.1f}"
-        )
-        _refuse_bad(kind, agreement, restored.source)
+        agreement = _agreement(kind, net, runner, images, taken, restored.source, say)
         description["check"] = agreement.as_json()
         written.append(out / FILES[kind])
         if kind == "onnx":
@@ -164,30 +158,32 @@ def size_range(name: str, smallest: int, largest: int | None) -> str:
     return f"any {name} from {smallest} on" if largest is None else f"{name} {smallest} to {largest}"
 
 
-def _checked(
+def _agreement(
     kind: str,
     net: PixelsToLabels,
     runner: Run,
     images: Sequence[NDArray[np.uint8]],
     taken: dict[str, Range],
     source: Path,
+    say: Callable[[str], None],
 ) -> Agreement:
-    """Raises CheckpointError where what was exported stops on an image of a size that it should take."""
+    """Raises CheckpointError where an export stops on an image of a size that it should take, or too few labels are equal."""
     try:
-        return compare(net, runner, images, taken)
+        found = compare(net, runner, images, taken)
     except Exception as error:  # onnxruntime's own, and torch's
         reason = (str(error) or repr(error)).splitlines()[0].rstrip(".")
         raise CheckpointError(
             f"the {kind} export of {source} stops on an image that it should take: {reason}. It was "
             "not written. Use fixed=true, which takes images of one size alone, size=[height,width]."
         ) from error
-
-
-def _refuse_bad(kind: str, agreement: Agreement, source: Path) -> None:
-    """Raises CheckpointError where too few labels are equal."""
-    if not agreement.good:
+    sizes = ", ".join(f"{height} x {width}" for height, width in found.sizes)
+    say(
+        f"{kind}: {found.equal:.4%} of the labels are equal on {found.images} images of {sizes}; logits differ by at most "
+        f"{found.max_difference:.1e}, their standard deviation is {found.spread:.1f}"
+    )
+    if not found.good:
         raise CheckpointError(
-            f"the {kind} export of {source} labels {agreement.equal:.4%} of the pixels as the network does, and "
-            f"{MIN_EQUAL:.2%} are wanted; it was not written. Try {_REMEDIES[kind]}, or fixed=true with size=[height,width] of the "
-            "images that it is for."
+            f"the {kind} export of {source} labels {found.equal:.4%} of the pixels as the network does, and {MIN_EQUAL:.2%} are "
+            f"wanted; it was not written. Try {_REMEDIES[kind]}, or fixed=true with size=[height,width] of the images that it is for."
         )
+    return found

@@ -24,6 +24,12 @@ from atrous.system.files import whole_file
 
 OPSETS = range(18, 24)
 LARGEST_ONNX = 2**31 - 1  # bytes; a message of protocol buffers can't be larger
+DIMENSION_NAMES = {
+    "image": ("batch", "height", "width", "3"),
+    "labels": ("batch", "height", "width"),
+    "logits": ("batch", "classes", "rows", "columns"),
+    "probabilities": ("batch", "classes", "height", "width"),
+}
 EXTRA_FILE = f"{runtime.METADATA_KEY}.json"  # inside a .pt2
 
 
@@ -66,16 +72,8 @@ def to_onnx(program: ExportedProgram, net: PixelsToLabels, opset: int) -> Any:
     for value in (*model.graph.input, *model.graph.output):  # torch's names of sizes, such as s40, say nothing
         for place, dimension in enumerate(value.type.tensor_type.shape.dim):
             if dimension.dim_param:
-                dimension.dim_param = _dimension_name(value.name, place)
+                dimension.dim_param = DIMENSION_NAMES[value.name][place]
     return model
-
-
-def _dimension_name(value: str, place: int) -> str:
-    names = {"image": ("batch", "height", "width", "3"), "labels": ("batch", "height", "width")}
-    own = (
-        ("batch", "classes", "height", "width") if value == "probabilities" else ("batch", "classes", "rows", "columns")
-    )
-    return names.get(value, own)[place]
 
 
 def with_description(model: Any, description: dict[str, Any]) -> bytes:

@@ -22,7 +22,7 @@ class Rate(NamedTuple):
     Attributes:
         rate: Places from one weight to the next.
         field: Pixels that its branch sees; NaN for the whole image.
-        valid, all_valid, one_valid: See `atrous.analysis.valid_taps.AtrousConvs`.
+        valid, all_valid, one_valid: See `atrous.analysis.valid_weights.AtrousConvs`.
     """
 
     rate: int

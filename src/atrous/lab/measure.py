@@ -18,7 +18,7 @@ from atrous.analysis.cost import macs
 from atrous.analysis.effective_field import SHARE, effective_field, split_images
 from atrous.analysis.profile import measure_apart
 from atrous.analysis.receptive_field import receptive_fields
-from atrous.analysis.valid_taps import valid_shares
+from atrous.analysis.valid_weights import valid_shares
 from atrous.data.scenes.scenes import CLASS_INFO
 from atrous.engine.build import build_datamodule, build_model
 from atrous.engine.checkpoint import Restored

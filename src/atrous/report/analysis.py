@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from atrous.analysis.analyse import Analysis
     from atrous.analysis.effective_field import EffectiveField
     from atrous.analysis.receptive_field import Fields
-    from atrous.analysis.valid_taps import AtrousConvs
+    from atrous.analysis.valid_weights import AtrousConvs
 
 
 def show_analysis(console: Console, seen: Analysis) -> None:
@@ -100,7 +100,7 @@ def _draw_field(axes: Any, size: Sequence[int], fields: Fields, effective: Effec
 
 
 def _draw_taps(axes: Any, convs: list[AtrousConvs]) -> None:
-    from atrous.analysis.valid_taps import valid_counts
+    from atrous.analysis.valid_weights import valid_counts
 
     widest = max(convs, key=lambda c: max(c.dilation))
     (height, width), (rows, columns) = widest.size, widest.kernel

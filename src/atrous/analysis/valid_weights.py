@@ -79,7 +79,7 @@ def atrous_convs(model: nn.Module, size: Sequence[int]) -> list[AtrousConvs]:
     found: dict[tuple[Any, ...], list[str]] = {}
     for name, module in twin.named_modules():
         if _is_atrous(module):
-            module.register_forward_hook(_noter(name, found))
+            module.register_forward_hook(_recorder(name, found))
     try:
         with torch.no_grad():
             twin(torch.empty(1, 3, *size, device="meta"))
@@ -116,15 +116,15 @@ def _is_atrous(module: nn.Module) -> bool:
     )
 
 
-def _noter(name: str, found: dict[tuple[Any, ...], list[str]]) -> Any:
-    def note(module: nn.Conv2d, args: tuple[Tensor], output: Tensor) -> None:
+def _recorder(name: str, found: dict[tuple[Any, ...], list[str]]) -> Any:
+    def record(module: nn.Conv2d, args: tuple[Tensor], output: Tensor) -> None:
         # The output's size: where a hook pads beforehand, the input is larger than the map by just that.
         key = (tuple(output.shape[-2:]), tuple(module.kernel_size), tuple(module.dilation))
         names = found.setdefault(key, [])
         if name not in names:
             names.append(name)
 
-    return note
+    return record
 
 
 def _counted(names: tuple[str, ...], size: Any, kernel: Any, dilation: Any) -> AtrousConvs:

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from atrous.analysis.valid_taps import atrous_convs, valid_counts, wide_rates
+from atrous.analysis.valid_weights import atrous_convs, valid_counts, wide_rates
 from atrous.encoders.encoder import Encoder
 from atrous.models.deeplabv3 import DeepLabV3
 
