@@ -73,7 +73,7 @@ def table(study: Study, places: dict[str, str]) -> str:
     ]
     for group in study.groups:
         first, *rest = (Spread(tuple(values(group, place))).text() for place in places.values())
-        cells = [*group.values, str(group.n), first, interval(group), group.word, *rest]
+        cells = [*group.values, str(group.n), first, interval(group), group.verdict, *rest]
         lines.append(" | ".join([*cells, amount(group.cost("macs")), duration(group.cost("train_seconds"))]))
     return "".join(f"| {line} |\n" for line in lines)
 

@@ -73,7 +73,7 @@ def test_scores_of_different_splits_are_not_compared(runs, tmp_path):
     write_run(runs / "other", settings={"optimizer.lr": 0.3}, protocol={"split": "test"})
     (write_run(runs / "bare", settings={"optimizer.lr": 0.4}) / "confusion.npz").unlink()
     study = reported(runs, tmp_path / "out", 100)
-    words = {group.values[0]: (group.word, group.why) for group in study.groups}
+    words = {group.values[0]: (group.verdict, group.reason) for group in study.groups}
     assert words["0.3"][0] == words["0.4"][0] == "not comparable"
     assert "split: val / test" in words["0.3"][1]
     assert "no confusion.npz" in words["0.4"][1]

@@ -249,7 +249,7 @@ def test_the_branches_of_deeplabv2():
         (["RUNS", "effective_images=-1"], ["effective_images=-1", "from 0 on"]),
         (["RUNS", "threads=0"], ["threads=0", "from 1 on"]),
         (["RUNS", "memory=7"], ["memory=7", "true or false"]),
-        (["EMPTY"], ["no finished run in", "atrous report"]),
+        (["EMPTY"], ["no run folder in", "Give the folder of a study"]),
     ],
 )
 def test_settings_that_will_not_do(study, tmp_path, capsys, arguments, parts):

@@ -96,7 +96,7 @@ def test_the_baseline_is_settings_or_a_folder(grid, baseline):
         grid, folder if baseline == "FOLDER" else baseline, lambda a, b: asked.append((a, b)) or gap(0.1, 0.2)
     )
     assert found.baseline.values == ("16",)
-    assert [group.word for group in found.groups] == ["better", "baseline"]
+    assert [group.verdict for group in found.groups] == ["better", "baseline"]
     assert asked == [([grid / name for name in "123"], [grid / name for name in "456"])]
 
 
@@ -124,7 +124,11 @@ def test_what_can_t_be_compared_is_told_and_shown(grid):
         raise DataError("they differ in split: val / test")
 
     group = study(grid, None, compare).groups[1]
-    assert (group.word, group.why, group.difference) == ("not comparable", "they differ in split: val / test", None)
+    assert (group.verdict, group.reason, group.difference) == (
+        "not comparable",
+        "they differ in split: val / test",
+        None,
+    )
 
 
 def test_nothing_finished(tmp_path):

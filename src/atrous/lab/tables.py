@@ -75,41 +75,19 @@ COSTS = [
     _cost("parameters", "parameters", "parameters", "numbers that training sets"),
     _cost("p50", "latency_p50_s", "latency, ms", "median wall clock of one image", ".1f", 1e3),
     _cost("cpu", "latency_cpu_s", "CPU time, ms", "median processor time of one image", ".1f", 1e3),
-    _cost(
-        "inference", "inference_peak_bytes", "inference, MiB", "peak memory of one image's inference", ".0f", 1 / _MIB
-    ),
+    _cost("inference", "inference_peak_bytes", "inference, MiB", "peak memory of one image", ".0f", 1 / _MIB),
     _cost("training", "training_peak_bytes", "training, MiB", "peak memory of a training step", ".0f", 1 / _MIB),
 ]
 _FIELDS = [
     Column("rates", "", "", attrgetter("rates")),
     Column(
-        "theoretical_field_px",
-        "theoretical field, px",
-        "height that the logits see through convolutions",
-        attrgetter("field"),
-        wording=_field_text,
+        "theoretical_field_px", "theoretical field, px", "seen by the logits", attrgetter("field"), wording=_field_text
     ),
     Column(
-        "effective_field_px",
-        "effective field, px",
-        "side of a square as large as the pixels that count",
-        attrgetter("effective"),
-        ".0f",
+        "effective_field_px", "effective field, px", "side of a square of what counts", attrgetter("effective"), ".0f"
     ),
-    Column(
-        "valid_weights",
-        "valid weights",
-        "share of each rate's 3 x 3 weights that lie on the map, over all its places",
-        attrgetter("valid"),
-        wording=_valid_text,
-    ),
-    Column(
-        "places",
-        "places",
-        "that the rates' weights read around one place, the common middle once",
-        attrgetter("places"),
-        ".0f",
-    ),
+    Column("valid_weights", "valid weights", "share of a rate's on the map", attrgetter("valid"), wording=_valid_text),
+    Column("places", "places", "that the rates' weights read around one place", attrgetter("places"), ".0f"),
 ]
 
 

@@ -7,16 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from atrous.config.fingerprint import NOT_COUNTED
 from atrous.errors import DataError
 from atrous.lab.collect import Collector
 from atrous.lab.data import Lab, read
 from atrous.lab.page import figures, page
 from atrous.lab.store import Store
 from atrous.lab.tables import runs_csv, table_csv, table_md
-from atrous.report.study import Study, study_of
+from atrous.report.read import read_study
 from atrous.runs.record import now
-from atrous.runs.run import find_runs
 from atrous.system.files import to_json, write_text
 from atrous.system.text import short
 
@@ -39,7 +37,13 @@ def write_lab(
     Raises:
         DataError: If there is no finished run.
     """
-    measured = Collector(_study(roots), dict(settings), list(overrides), Store(out / "measured")).collect()
+    study = read_study(roots, compared=False)
+    if not study.groups:
+        raise DataError(
+            f"no finished run in {', '.join(map(str, roots))}, where {len(study.runs)} others and {len(study.unread)} unreadable "
+            "ones lie. Give the folder of a study whose trainings have ended; `atrous report` tells what became of them."
+        )
+    measured = Collector(study, dict(settings), list(overrides), Store(out / "measured")).collect()
     title = f"Dilation lab: {', '.join(str(short(root.resolve())) for root in roots)}"
     text = to_json({"title": title, "command": command, "created": now(), **measured})
     lab = read(json.loads(text))  # what is read from the file later is what is shown now
@@ -54,17 +58,3 @@ def write_lab(
     for name, text in files.items():
         write_text(out / name, text)
     return lab, list(files)
-
-
-def _study(roots: Sequence[Path]) -> Study:
-    for root in roots:
-        if not root.is_dir():
-            raise DataError(f"no folder {root}. Give folders that hold run folders, such as runs/sweep.")
-    runs, unread = find_runs(roots)
-    study = study_of(runs, unread, ignored=NOT_COUNTED, baseline=None, resamples=None)
-    if not study.groups:
-        raise DataError(
-            f"no finished run in {', '.join(map(str, roots))}, where {len(runs)} others and {len(unread)} unreadable ones lie. "
-            "Give the folder of a study whose trainings have ended; `atrous report` tells what became of them."
-        )
-    return study

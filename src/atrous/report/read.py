@@ -15,13 +15,19 @@ _MANY, _FEWER = 100, 2000
 
 
 def read_study(
-    roots: Sequence[Path], *, baseline: str | None = None, resamples: int | None = None, seed: int = 0
+    roots: Sequence[Path],
+    *,
+    baseline: str | None = None,
+    compared: bool = True,
+    resamples: int | None = None,
+    seed: int = 0,
 ) -> Study:
     """Reads all runs in and below folders, and compares each setting with the baseline.
 
     Args:
         roots: Folders that hold run folders.
         baseline: See conf/report.yaml.
+        compared: Whether the settings are compared at all.
         resamples: Of the images, for the intervals; None: 10,000, or fewer where there are many to compare.
         seed: Of the resamples.
 
@@ -39,5 +45,5 @@ def read_study(
             "or `paths.runs` of its trainings."
         )
     count = sum(run.finished for run in runs)
-    draws = resamples or (RESAMPLES if count <= _MANY else _FEWER)
+    draws = (resamples or (RESAMPLES if count <= _MANY else _FEWER)) if compared else None
     return study_of(runs, unread, ignored=NOT_COUNTED, baseline=baseline, resamples=draws, seed=seed)

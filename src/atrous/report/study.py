@@ -56,8 +56,8 @@ class Group:
         runs: One for each seed, the newest.
         repeated: Older runs of the same seeds, which are not counted: they would look like further seeds.
         difference: This group's main score minus the baseline's; None where it was not compared.
-        word: What that comes to.
-        why: What stands in the way of a comparison.
+        verdict: What that comes to.
+        reason: What stands in the way of a comparison.
     """
 
     id: str
@@ -65,8 +65,8 @@ class Group:
     runs: list[Run]
     repeated: list[Run] = field(default_factory=list)
     difference: Difference | None = None
-    word: str = ""
-    why: str = ""
+    verdict: str = ""
+    reason: str = ""
 
     @property
     def n(self) -> int:
@@ -190,14 +190,14 @@ def study_of(
 
 def _judge(group: Group, chosen: Group, baseline: Baseline) -> None:
     if group is chosen:
-        group.word = "baseline"
+        group.verdict = "baseline"
         return
     try:
         group.difference = baseline.difference([run.folder for run in group.runs])
     except (DataError, ValueError, OSError) as error:
-        group.word, group.why = "not comparable", str(error)
+        group.verdict, group.reason = "not comparable", str(error)
         return
-    group.word = verdict(group.difference, group.n, chosen.n)
+    group.verdict = verdict(group.difference, group.n, chosen.n)
 
 
 def _choose(study: Study, baseline: str | None) -> Group | None:

@@ -48,7 +48,7 @@ def table_csv(study: Study) -> str:
         gap = ["", "", ""] if found is None else [in_full(found.score), in_full(found.low), in_full(found.high)]
         costs = [in_full(group.cost(key)) for key in _COSTS]
         rows.append(
-            [*group.values, group.n, in_full(group.score.mean), in_full(group.score.std), *gap, group.word, *costs]
+            [*group.values, group.n, in_full(group.score.mean), in_full(group.score.std), *gap, group.verdict, *costs]
         )
     return csv_text(head, rows)
 
@@ -105,7 +105,7 @@ def _table(study: Study) -> tuple[list[str], list[list[str]]]:
     head += ["parameters", "MACs", "training"]
     rows = []
     for group in study.groups:
-        row = [*group.values, str(group.n), group.score.text(), *[interval(group), group.word] * compared]
+        row = [*group.values, str(group.n), group.score.text(), *[interval(group), group.verdict] * compared]
         row += [amount(group.cost("parameters")), amount(group.cost("macs")), duration(group.cost("train_seconds"))]
         rows.append(row)
     return head, rows

@@ -57,7 +57,7 @@ def show_report(console: Console, study: Study) -> None:
         table.add_column(name, justify="right" if name else "left", no_wrap=bool(name))
     for group in study.groups[:_SHOWN]:
         found = group.difference
-        gap = ["" if found is None else f"{found.score:+.3f}", group.word] * compared
+        gap = ["" if found is None else f"{found.score:+.3f}", group.verdict] * compared
         table.add_row(*map(Text, (study.label(group), str(group.n), group.score.text(), *gap)))
     if study.groups:
         console.print(table)
