@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from atrous.layers import upsample
 from atrous.layers.strips import resized_strips
 
 
@@ -30,19 +30,18 @@ def labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 def strip_labels(strips: Iterable[Tensor], height: int) -> Tensor:
     """(N, height, W) labels of scores (N, C, any, W) that come from top to bottom; types as `labels`."""
-    found: Tensor | None = (
-        None  # made at once: small results between large ones would keep the allocator from reusing memory
-    )
+    # Allocated whole: small results between large ones would keep the allocator from reusing memory.
+    whole: Tensor | None = None
     top = 0
     for strip in strips:
         part = most_likely(strip)
-        if found is None:
-            found = part.new_empty(len(part), height, part.shape[2])
-        found[:, top : top + part.shape[1]] = part
+        if whole is None:
+            whole = part.new_empty(len(part), height, part.shape[2])
+        whole[:, top : top + part.shape[1]] = part
         top += part.shape[1]
-    if found is None:
+    if whole is None:
         raise ValueError("no strips of scores, expected at least one")
-    return found
+    return whole
 
 
 def most_likely(scores: Tensor) -> Tensor:
@@ -58,7 +57,4 @@ def probabilities(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 def resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, float32, `align_corners=False`: the one resize between a model's logits and the mask."""
-    logits = logits.float()
-    if logits.shape[-2:] == size:
-        return logits
-    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    return upsample.resize(logits.float(), size)
