@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from atrous.export.graph import PixelsToLabels, Range
-from atrous.export.runtime import check_size
+from atrous.export.runtime import Pixels, check_size
 
-Pixels = NDArray[np.uint8]
 Run = Callable[
     [Pixels], tuple[NDArray[Any], NDArray[Any]]
 ]  # images (N, H, W, 3) -> labels (N, H, W), logits (N, C, h, w)

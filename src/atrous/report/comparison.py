@@ -38,12 +38,12 @@ def show_comparison(console: Console, a: Sequence[Evaluation], b: Sequence[Evalu
     for name, side in zip("AB", (a, b), strict=True):
         console.print(f"{name}: {', '.join(str(run.source) for run in side)}", soft_wrap=True, highlight=False)
     console.print(f"\n[bold]{_conclusion(found, len(a), len(b), a[0].main_score)}[/]", highlight=False)
-    told = f"{found.resamples} resamples of the images"
+    method = f"{found.resamples} resamples of the images"
     if len(a) == len(b) == 1:
-        told += ". The interval is about which images were scored; how another seed would train is not in it."
+        method += ". The interval is about which images were scored; how another seed would train is not in it."
     else:
-        told += f", Student's t over the runs, {'paired by seed' if paired_by_seed(a, b) else 'not paired'}."
-    console.print(told, soft_wrap=True, highlight=False)
+        method += f", Student's t over the runs, {'paired by seed' if paired_by_seed(a, b) else 'not paired'}."
+    console.print(method, soft_wrap=True, highlight=False)
 
 
 def _conclusion(found: Difference, a: int, b: int, main: MainScore) -> str:

@@ -41,12 +41,12 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
     table.add_row("[bold]mean[/]", "", *(f"[bold]{_number(value)}[/]" for value in means))
     console.print(table)
     image_miou = mean(evaluation.image_scores["miou"])
-    told = [
+    overall = (
         f"pixel accuracy {_number(scores['pixel_accuracy'])}   frequency-weighted IoU {_number(scores['fwiou'])}   "
         f"mean over images of their mIoU {_number(image_miou)}   mIoU of always predicting "
         f"{evaluation.classes[int(truth.argmax())]!r} {_number(evaluation.constant_score)}"
-    ]
-    for line in (*told, *_extra_lines(extra)):
+    )
+    for line in (overall, *_extra_lines(extra)):
         console.print(line, soft_wrap=True, markup=False)
     for line in protocol_lines(evaluation.protocol):
         console.print(line, soft_wrap=True, style="dim", highlight=False, markup=False)

@@ -136,8 +136,8 @@ def _cost(study: Study, key: str, label: str) -> Chart | None:
     )
     front = draw_front(chart, spent, scores)
     for index, group in enumerate(groups):
-        told = duration(spent[index]) if key == "train_seconds" else f"{amount(spent[index])} {key}"
-        title = f"{study.label(group)}: {group.score.text()} at {told}"
+        spending = duration(spent[index]) if key == "train_seconds" else f"{amount(spent[index])} {key}"
+        title = f"{study.label(group)}: {group.score.text()} at {spending}"
         chart.dot(spent[index], scores[index], f"{style(study, group)}{' best' * (index in front)}", title, group.id)
     chart.legend = legend(study, groups)
     return chart
