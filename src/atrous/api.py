@@ -232,6 +232,7 @@ class EvaluateSettings:
     extra_metrics: bool
     trusted: list[str]
     overrides: list[str]
+    command: str
 
 
 def score(settings: EvaluateSettings, *, callbacks: Sequence[Callback] = ()) -> Evaluation:
@@ -242,8 +243,14 @@ def score(settings: EvaluateSettings, *, callbacks: Sequence[Callback] = ()) -> 
 
     quiet_lightning()
     restored = restore(settings.ckpt, settings.overrides, trusted=settings.trusted, accelerator=settings.accelerator)
-    extra = settings.extra_metrics
-    return evaluate_checkpoint(restored, settings.split, extra=extra, out=settings.out, callbacks=callbacks)
+    return evaluate_checkpoint(
+        restored,
+        settings.split,
+        extra=settings.extra_metrics,
+        out=settings.out,
+        callbacks=callbacks,
+        command=settings.command,
+    )
 
 
 def start(config: dict[str, Any], folder: Path) -> tuple[Path, float]:

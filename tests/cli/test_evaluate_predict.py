@@ -17,6 +17,7 @@ def ckpt(finished_run):
 def test_evaluate_gives_the_scores_of_the_trainings_end_exactly(ckpt, finished_run, result_of, tmp_path, capsys):
     evaluate.main([ckpt, f"out={tmp_path / 'scores'}"])
     again, first = result_of(tmp_path / "scores"), result_of(finished_run)
+    assert again["command"] == f"python -m atrous evaluate {ckpt} out={tmp_path / 'scores'}"
     assert again["scores"] == first["scores"]
     assert again["per_class"] == first["per_class"]
     assert again["protocol"] == first["protocol"]

@@ -66,6 +66,7 @@ def evaluate_checkpoint(
     extra: bool = False,
     out: Path | None = None,
     callbacks: Sequence[pl.Callback] = (),
+    command: str | None = None,
 ) -> Evaluation:
     """Scores a checkpoint on a split of the data that its config names.
 
@@ -75,6 +76,7 @@ def evaluate_checkpoint(
         extra: As for `evaluate`.
         out: A folder for result.json, confusion.npz, per_image.csv and pictures; None: nothing is written.
         callbacks: The Trainer's, such as one that shows progress.
+        command: What was typed, for result.json.
 
     Raises:
         CheckpointError: If the data has other classes.
@@ -89,7 +91,7 @@ def evaluate_checkpoint(
     resolution, weights = resolution_of(config["model"], scorer.model), weights_of(config)
     scored = evaluate(trainer, scorer, datamodule, split, resolution=resolution, weights=weights, extra=extra)
     if out is not None:
-        record = RunRecord(out, config)
+        record = RunRecord(out, config, command=command)
         write_evaluation(out, scored)
         write_samples(out / "samples", scorer, datamodule, split)
         record.end(Status.FINISHED, checkpoint=str(restored.source), **scored.as_json())

@@ -31,12 +31,15 @@ class RunRecord:
         folder: The run folder; it exists. Held against other processes until `release`.
         config: The resolved config, written as config.yaml.
         resumed: Whether the run goes on in its folder; when it was started is kept then.
+        command: What was typed; None: what started this process.
 
     Raises:
         TrainingError: If another process holds the folder.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], *, resumed: bool = False) -> None:
+    def __init__(
+        self, folder: Path, config: dict[str, Any], *, resumed: bool = False, command: str | None = None
+    ) -> None:
         self.folder = folder
         self._lock = hold(folder)
         earlier = read_result(folder) if resumed and (folder / RESULT).exists() else {}
@@ -44,7 +47,7 @@ class RunRecord:
         self.main_score = main_score_of(config)
         self.content: dict[str, Any] = {
             "status": Status.RUNNING,
-            "command": command_line(),
+            "command": command or command_line(),
             "fingerprint": fingerprint(config),
             "fingerprint_version": VERSION,
             "main_score": self.main_score.key,
