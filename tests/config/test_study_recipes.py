@@ -22,7 +22,7 @@ EXPERIMENTS = CONF_DIR.parent / "experiments"
 def test_a_study_has_the_jobs_that_it_says(name, tmp_path, monkeypatch, camvid_root):
     jobs = []
 
-    def run(config, folder):
+    def run(config, folder, *_):
         jobs.append(config)
         RunRecord(folder, config).update(status="finished", scores={"miou": 0.5}, steps=7)
         return 0.5

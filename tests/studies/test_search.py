@@ -334,9 +334,9 @@ def test_without_optuna(go, monkeypatch):
 def good_first(monkeypatch):
     """Trials with a rate of 0.05 are finished at once, with scores that no other reaches."""
 
-    def run(config, folder, instead):
+    def run(config, folder, *report, instead):
         if config["optimizer"]["lr"] != 0.05:
-            return instead(config, folder)
+            return instead(config, folder, *report)
         record = RunRecord(folder, config)
         write_scores(folder, [0.9, 0.9])
         record.update(status="finished", scores={"miou": 0.9}, steps=4)
