@@ -20,7 +20,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import CSVLogger
 
-from atrous.callbacks.finite import FiniteLoss
+from atrous.callbacks.nan_guard import NaNGuard
 from atrous.callbacks.progress import Progress
 from atrous.config.compose import CONF_DIR, prepare
 from atrous.engine.trainer import build_trainer, quiet_lightning
@@ -58,7 +58,7 @@ def with_atrous(batches: list[dict[str, Any]]) -> list[float]:
         clock = Clock()
         trainer = build_trainer(
             options,
-            callbacks=[Progress(), FiniteLoss(), clock],
+            callbacks=[Progress(), NaNGuard(), clock],
             loggers=[CSVLogger(folder, name="", version="")],
             folder=Path(folder),
         )

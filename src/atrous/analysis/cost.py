@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from atrous.layers.twin import meta_twin
+from atrous.layers.meta_copy import to_meta_copy
 from atrous.system.devices import peak_memory
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ def cost(scorer: SemanticScorer, datamodule: SegmentationDataModule, split: str)
 
 def macs(model: torch.nn.Module, height: int, width: int) -> int | None:
     """Multiply-accumulates of one image; None for a third-party network that doesn't run without data ("meta")."""
-    twin = meta_twin(model)
+    copy = to_meta_copy(model)
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            twin(torch.empty(1, 3, height, width, device="meta"))
+            copy(torch.empty(1, 3, height, width, device="meta"))
     except (NotImplementedError, RuntimeError):
         return None
     return int(counter.get_total_flops()) // 2

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten
+
+from atrous.system.private import schema, tree_flatten
 
 NOTHING = 2**40  # first pixel, and minus the last one, of an element that depends on none
 MOST_ELEMENTS = 10**7  # of an extent that is written out
@@ -84,11 +85,6 @@ class Operation:
     def on(self, tensor: Tensor) -> list[Tensor]:
         """The results with another tensor as the first argument."""
         return list(tree_flatten(self._func(tensor, *self._args[1:], **self._kwargs))[0])
-
-
-def schema(func: Any) -> Any:
-    """The declaration of an operation, which torch keeps under a private name: its arguments, and whether it writes to one."""
-    return func._schema
 
 
 def by_name(table: dict[str, Rule]) -> dict[str, Rule]:

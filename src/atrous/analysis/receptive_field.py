@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from atrous.analysis.tracer import ReceptiveFieldTracer
 from atrous.errors import ConfigError
 from atrous.layers.aspp import ASPP
-from atrous.layers.twin import meta_twin
+from atrous.layers.meta_copy import to_meta_copy
 
 # Pixels of the image's side, each tried where the one before is too small to tell: a field is told up to half of it, and
 # the whole image from the second on.
@@ -66,8 +66,8 @@ def receptive_fields(model: nn.Module) -> Fields:
     Raises:
         ConfigError: If the network can't run without data.
     """
-    twin = meta_twin(model)
-    named = dict(_named(twin))
+    copy = to_meta_copy(model)
+    named = dict(_named(copy))
     for size in _SIZES:
         images = torch.empty(1, 3, size, size, device="meta")
         tracer = ReceptiveFieldTracer(images)
@@ -75,7 +75,7 @@ def receptive_fields(model: nn.Module) -> Fields:
         hooks = [module.register_forward_hook(_recorder(name, tracer, found)) for name, module in named.items()]
         try:
             with torch.no_grad(), nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH), tracer:
-                output = twin(images)
+                output = copy(images)
         except (NotImplementedError, RuntimeError) as error:
             raise ConfigError(
                 f"the receptive field of {type(model).__name__} can't be followed: it doesn't run without data "

@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from atrous.analysis.operation import Extents, Operation, everything, schema
+from atrous.analysis.operation import Extents, Operation, everything
 from atrous.analysis.rules import propagate
+from atrous.system.private import TorchDispatchMode, schema, tree_flatten, tree_map, viewed
 
 _MOST_POSITIONS = 10**7  # elements of an index tensor that is computed
 
@@ -74,8 +73,9 @@ class ReceptiveFieldTracer(TorchDispatchMode):  # type: ignore[no-untyped-call, 
             if rows is None or columns is None:
                 continue
             self._extents[output] = (rows, columns)
-            if schema(func).is_mutable and output._base is not None:
-                self._written(output._base, rows, columns)
+            base = viewed(output)
+            if schema(func).is_mutable and base is not None:
+                self._written(base, rows, columns)
         return results
 
     def _propagate(self, op: Operation, extents: Extents) -> Extents:

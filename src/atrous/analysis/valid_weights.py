@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from atrous.layers.twin import meta_twin
+from atrous.layers.meta_copy import to_meta_copy
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ def atrous_convs(model: nn.Module, size: Sequence[int]) -> list[AtrousConvs]:
     """
     if not any(_is_atrous(module) for module in model.modules()):
         return []
-    twin = meta_twin(model)
+    copy = to_meta_copy(model)
     found: dict[tuple[Any, ...], list[str]] = {}
-    for name, module in twin.named_modules():
+    for name, module in copy.named_modules():
         if _is_atrous(module):
             module.register_forward_hook(_recorder(name, found))
     try:
         with torch.no_grad():
-            twin(torch.empty(1, 3, *size, device="meta"))
+            copy(torch.empty(1, 3, *size, device="meta"))
     except (NotImplementedError, RuntimeError):
         return []
     return [_counted(tuple(names), *key) for key, names in found.items()]

@@ -1,4 +1,4 @@
-"""The checkpoint that an interrupted training goes on from, bit for bit, and how checkpoints get to the disk."""
+"""The checkpoint from which an interrupted training resumes bit for bit, and how checkpoints are written."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ from atrous.errors import ConfigError
 from atrous.loggers.csv_logger import CSVLogger
 from atrous.runs.resume import moved
 from atrous.system.files import whole_file
+from atrous.system.private import add_steps, batches_done, count_between_batches, number_rows_by_updates
 from atrous.system.signals import Interrupted, Signals
 
 _DUE = 1  # a save for its time; larger numbers are signals
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes last.ckpt as each validation begins, every few minutes, and when a signal asks the training to stop.
+    """Saves last.ckpt when a validation begins, every few minutes, and when a signal asks the training to stop.
 
-    It is written between two updates only, when all that belongs to the first is done: its metrics are logged, its
-    gradients used, its averages taken. The other moment is the start of a validation, which a training that goes on
-    from there does again. So a signal during a validation loses nothing and need not wait for its end.
+    It is saved between two updates, when the first has logged its metrics and applied its gradients, or at the start of a
+    validation, which a resumed training then repeats. A signal during a validation therefore stops the run at once.
 
-    Every checkpoint of the training, such as best.ckpt, says with it how far in the epoch it is and how many rows
-    metrics.csv has.
+    Every checkpoint, best.ckpt too, stores how far the epoch is and how many rows metrics.csv has.
 
     Args:
         dirpath: The folder of last.ckpt.
-        every_minutes: At the latest so long after the last one, at the next update. null: as validations begin only.
+        every_minutes: Longest time between two saves. null: save only when a validation begins.
 
     Raises:
         ConfigError: If `every_minutes` is not above 0.
-        Interrupted: Between two updates or in an evaluation, once `signals` has noted one and last.ckpt is written.
+        Interrupted: Between two updates or in an evaluation, after a signal, once last.ckpt is saved.
     """
 
     def __init__(self, *, dirpath: str, every_minutes: float | None = 10) -> None:
@@ -48,20 +47,20 @@ class LastCheckpoint(Checkpoint):
                 f"callbacks.last.every_minutes={every_minutes} is impossible; give a number above 0, such as 10, or null "
                 "to save when a validation begins only."
             )
-        self.signals = Signals()  # another one, that is entered, may take its place
+        self.signals = Signals()  # the run replaces it by one that is entered
         self._path = Path(dirpath) / "last.ckpt"
         self._every_seconds = float("inf") if every_minutes is None else every_minutes * 60
         self._saved_at = self._started_at = 0.0
         self._earlier_seconds = 0.0  # of trainings before this one
         self._training = False
         self._resumed_rows: int | None = None  # None: the training began in this process
-        self._validation_due = False  # what the checkpoint at hand says
+        self._validation_due = False  # as the checkpoint that is being saved says
         self._one_step_more = False
         self._may_leave_validation = False
 
     @property
     def seconds(self) -> float:
-        """How long the training has taken, the parts before it was interrupted included."""
+        """How long the training has taken, including the parts before interruptions."""
         return self._earlier_seconds + (time.monotonic() - self._started_at if self._training else 0.0)
 
     def state_dict(self) -> dict[str, Any]:
@@ -74,21 +73,7 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Writes Lightning's counters as they are between two batches.
-
-        As it writes them, a batch that is just being fetched counts as begun, and a validation about to begin counts
-        as done.
-        """
-        loops = checkpoint["loops"]["fit_loop"]
-        batches = loops["epoch_loop.batch_progress"]
-        for counts in (batches["total"], batches["current"]):
-            counts.update(dict.fromkeys(counts, counts["processed"]))
-        batches["is_last_batch"] = batches["current"]["processed"] == trainer.num_training_batches
-        validated = loops["epoch_loop.val_loop.batch_progress"]
-        for counts in (validated["total"], validated["current"]):
-            counts.update(dict.fromkeys(counts, 0))
-        if self._validation_due:  # one that was broken off in its first batch is begun again
-            validated["total"].update(ready=1, started=1)
+        count_between_batches(checkpoint, batches=trainer.num_training_batches, validation_due=self._validation_due)
         checkpoint["history_rows"] = sum(logger.rows for logger in _histories(trainer))
 
     def on_load_checkpoint(
@@ -113,8 +98,8 @@ class LastCheckpoint(Checkpoint):
         if self._resumed_rows is not None:
             for logger in _histories(trainer):
                 logger.keep(self._resumed_rows)
-        if self._one_step_more and trainer.max_steps > 0:
-            trainer.fit_loop.epoch_loop.max_steps += 1  # else Lightning ends before a last validation that is due
+        if self._one_step_more:
+            add_steps(trainer, 1)  # else Lightning ends before a last validation that is due
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.signals.install()
@@ -124,8 +109,8 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._resumed_rows is not None:  # how often Lightning counts the last update depends on where it goes on
-            trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+        if self._resumed_rows is not None:
+            number_rows_by_updates(trainer)
             self._resumed_rows = None
             self._right_length(trainer)
         if batch_idx % trainer.accumulate_grad_batches == 0:
@@ -139,7 +124,7 @@ class LastCheckpoint(Checkpoint):
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         self._right_length(trainer)
-        done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        done = batches_done(trainer)
         if done % trainer.accumulate_grad_batches and done != trainer.num_training_batches:
             return  # gradients wait to be used, and a checkpoint does not hold them
         wish = self._wish(trainer)
@@ -167,17 +152,17 @@ class LastCheckpoint(Checkpoint):
         self._leave()
 
     def _right_length(self, trainer: pl.Trainer) -> None:
-        if self._one_step_more and trainer.max_steps > 0:
-            trainer.fit_loop.epoch_loop.max_steps -= 1
+        if self._one_step_more:
+            add_steps(trainer, -1)
         self._one_step_more = False
 
     def _leave(self) -> None:
-        """Alone, if it must be: processes evaluate different numbers of batches, and last.ckpt is written."""
+        """Stops this process without asking the others, which evaluate other numbers of batches; last.ckpt is saved."""
         if self.signals.number:
             raise Interrupted(self.signals.number)
 
     def _wish(self, trainer: pl.Trainer) -> int:
-        """What any process wants: 0, nothing; `_DUE`, a checkpoint; or a signal's number. The same in all of them."""
+        """What any process wants: 0, nothing; `_DUE`, a checkpoint; or a signal's number. All processes get the same."""
         late = time.monotonic() - self._saved_at >= self._every_seconds
         wish = self.signals.number or (_DUE if late and trainer.is_global_zero else 0)
         if trainer.world_size > 1:

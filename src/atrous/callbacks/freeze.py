@@ -1,4 +1,4 @@
-"""Keeps parts of a network as they are: batch norm's statistics, or the encoder's first layers."""
+"""Freezes parts of a network: batch norm statistics, or the first layers of the encoder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import lightning.pytorch as pl
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from atrous.errors import ConfigError
+from atrous.layers.norms import BATCH_NORMS
 from atrous.optim.layers import encoder_layers, encoder_prefixes
 
 
@@ -20,14 +20,14 @@ class Freeze(pl.Callback):
     `train()` in between: dropout and stochastic depth inside frozen layers are off, too.
 
     Args:
-        batch_norm: Whose running statistics stay: "none", "encoder", as where few pretrained ones fit in a batch, or
-            "all", which suits a network all of which is trained already.
-        batch_norm_affine: Whether the scales and shifts of those batch norms stay, too.
-        encoder: How many of the encoder's layers stay, from the images on and counted as in
-            `atrous.optim.layers.encoder_layers`, or "all". In a ResNet 1 is the stem, 2 also the first stage.
+        batch_norm: Which running statistics are frozen: "none", "encoder" (for small batches) or "all" (for a network that
+            is fully trained).
+        batch_norm_affine: Whether to freeze the scales and shifts of those batch norms, too.
+        encoder: How many of the encoder's first layers are frozen, counted as in `atrous.optim.layers.encoder_layers`, or
+            "all". In a ResNet 1 is the stem, 2 also the first stage.
 
     Raises:
-        ConfigError: If a setting is impossible, or there is nothing that it could freeze.
+        ConfigError: If a setting is impossible, or matches nothing to freeze.
     """
 
     def __init__(self, *, batch_norm: str = "none", batch_norm_affine: bool = False, encoder: int | str = 0) -> None:
@@ -89,13 +89,13 @@ class Freeze(pl.Callback):
             )
         return {name for name, layer in layers.items() if layer < int(self.encoder)}
 
-    def _frozen_norms(self, model: nn.Module) -> list[_BatchNorm]:
-        """Looked up anew each time, since a conversion to synchronised batch norm puts others in their place."""
+    def _frozen_norms(self, model: nn.Module) -> list[nn.Module]:
+        """Looked up each time, since a conversion to synchronised batch norm replaces the modules."""
         if self.batch_norm == "none":
             return []
         inside = ("",) if self.batch_norm == "all" else encoder_prefixes(model)
         named = model.named_modules()
-        return [module for path, module in named if isinstance(module, _BatchNorm) and path.startswith(inside)]
+        return [module for path, module in named if isinstance(module, BATCH_NORMS) and path.startswith(inside)]
 
 
 def _whole_frozen(module: nn.Module) -> list[nn.Module]:

@@ -1,23 +1,17 @@
-"""A validation after the last update, whatever the interval."""
+"""Validates after the last update, whatever the interval."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning.pytorch as pl
+
+from atrous.system.private import validate_after
 
 
 class LastValidation(pl.Callback):
-    """Has the training's last update followed by a validation, so that no run ends with weights that were never scored.
+    """Validates after the training's last update, so that no run ends with weights that were never scored.
 
-    Lightning validates at multiples of an interval only: 20 updates of an epoch of 46 would leave nothing to score.
+    Lightning validates only at multiples of an interval: 20 updates of an epoch of 46 would not be scored at all.
     """
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        loop, last = trainer.fit_loop.epoch_loop, trainer.estimated_stepping_batches
-        due = loop._should_check_val_fx
-
-        def due_or_last(data_fetcher: Any) -> bool:
-            return due(data_fetcher) or (trainer.enable_validation and trainer.global_step >= last)
-
-        loop._should_check_val_fx = due_or_last  # type: ignore[method-assign]
+        validate_after(trainer, trainer.estimated_stepping_batches)

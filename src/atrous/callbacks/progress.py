@@ -1,4 +1,4 @@
-"""One bar for the whole training, with the time left and the running scores."""
+"""A progress bar for the whole training, with the time left and the scores."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ REFRESH_SECONDS = 0.5
 
 
 class Progress(pl.Callback):
-    """Shows training and evaluation as they go, on process 0.
+    """Shows the progress of training and evaluation, on process 0.
 
-    On a terminal a live bar; elsewhere, such as in a log file, one line per validation. The loss is read from the
-    device every half second at most, so that showing it costs no time.
+    On a terminal it is a live bar; elsewhere, such as in a log file, one line per validation. The loss is read from the
+    device every half second at most, so that a GPU is not synchronised at every step.
     """
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ class Progress(pl.Callback):
 
 
 def _place(trainer: pl.Trainer) -> str:
-    """How far it is, in what the run's length is given in."""
+    """The progress in the unit of the run's length: steps or epochs."""
     if trainer.max_epochs == -1:
         return f"step {trainer.global_step}/{trainer.max_steps}"
     return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 MOVED = {
+    "atrous.callbacks.finite.FiniteLoss": "atrous.callbacks.nan_guard.NaNGuard",
     "atrous.callbacks.history.History": "atrous.loggers.csv_logger.CSVLogger",
     "atrous.data.scenes.Scenes": "atrous.data.scenes.scenes.Scenes",
     "atrous.inference.refined.Refined": "atrous.inference.crf.CRFInference",

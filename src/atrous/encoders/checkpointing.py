@@ -27,8 +27,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from atrous.layers.norms import BATCH_NORMS
+from atrous.system.private import mix_in
 
 LAYERS = (nn.Conv2d, nn.Linear)
 
@@ -44,7 +46,7 @@ def checkpoint_blocks(net: nn.Module) -> int:
     """
     found = list(_blocks(net))
     for block in found:
-        block.__class__ = type(f"Checkpointed{type(block).__name__}", (_Checkpointed, type(block)), {})
+        mix_in(block, _Checkpointed, "Checkpointed")
     return len(found)
 
 
@@ -66,7 +68,7 @@ class _Checkpointed:
 @contextmanager
 def _without_statistics(block: nn.Module) -> Iterator[None]:
     """Leaves running statistics as they are: a momentum of 0 adds nothing."""
-    norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    norms = [module for module in block.modules() if isinstance(module, BATCH_NORMS) and module.track_running_stats]
     kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm, _, count in kept:
         norm.momentum = 0.0

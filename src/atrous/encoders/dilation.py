@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atrous.errors import ConfigError
+from atrous.layers.meta_copy import to_meta_copy
 from atrous.layers.rates import is_rates
-from atrous.layers.twin import meta_twin
 
 _PROBE_SIZE = 512  # pixels; the probe runs on the meta device, where size costs nothing
 
@@ -82,7 +82,7 @@ class _Layer:
 
 def _probe(module: nn.Module) -> list[_Layer]:
     """The layers in the order they run, with the strides of the maps that they read and write."""
-    twin = meta_twin(module)
+    copy = to_meta_copy(module)
     modules = dict(module.named_modules())
     layers: dict[str, _Layer] = {}
 
@@ -93,13 +93,13 @@ def _probe(module: nn.Module) -> list[_Layer]:
 
         return hook
 
-    for name, layer in twin.named_modules():
+    for name, layer in copy.named_modules():
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d | nn.Upsample | nn.ConvTranspose2d):
             layer.register_forward_hook(watch(name))
-    channels = next((layer.in_channels for layer in twin.modules() if isinstance(layer, nn.Conv2d)), 3)
+    channels = next((layer.in_channels for layer in copy.modules() if isinstance(layer, nn.Conv2d)), 3)
     try:
         with torch.no_grad():
-            twin(torch.empty(1, channels, _PROBE_SIZE, _PROBE_SIZE, device="meta"))
+            copy(torch.empty(1, channels, _PROBE_SIZE, _PROBE_SIZE, device="meta"))
     except Exception as error:  # whatever a network raises when its maps don't fit together
         raise ConfigError(
             f"a {type(module).__name__} can't be dilated to another output stride: its maps don't fit together ({error}); use output_stride=32 or another encoder"

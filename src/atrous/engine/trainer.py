@@ -63,11 +63,14 @@ def build_trainer(
     options = {**in_updates(options), "devices": device_count(options)}
     plugins: list[Any] = [AtomicCheckpointIO()]
     several = options["devices"] * options["num_nodes"] > 1
-    if options.pop("sync_batchnorm") and several:
-        plugins.append(SyncBatchNorm(cpu=options["accelerator"] == "cpu" or not torch.cuda.is_available()))
+    on_cpu = options["accelerator"] == "cpu" or not torch.cuda.is_available()
+    sync = SyncBatchNorm(cpu=on_cpu) if options.pop("sync_batchnorm") and several else None
     if options["strategy"] == "fsdp":
-        options["strategy"] = Sharded(processes=options["devices"] * options["num_nodes"]) if several else "auto"
-    elif options["strategy"] in ("auto", "ddp") and several:
+        processes = options["devices"] * options["num_nodes"]
+        options["strategy"] = Sharded(processes=processes, layer_sync=sync) if several else "auto"
+    elif sync is not None:
+        plugins.append(sync)
+    if options["strategy"] in ("auto", "ddp") and several:
         options["strategy"] = DDPStrategy(broadcast_buffers=False)  # evaluation shards differ in length
     if not is_torchrun():  # which Lightning finds by itself; in a shell of SLURM it would take the shell for a task
         plugins.append(SLURMEnvironment(auto_requeue=False) if srun_tasks() > 1 else LightningEnvironment())

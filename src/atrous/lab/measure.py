@@ -26,7 +26,7 @@ from atrous.engine.evaluate import evaluate_checkpoint
 from atrous.engine.trainer import quiet_lightning
 from atrous.errors import ConfigError
 from atrous.layers.aspp import ASPP, ImagePool
-from atrous.layers.twin import meta_twin
+from atrous.layers.meta_copy import to_meta_copy
 from atrous.metrics.scores import mean
 from atrous.models.deeplabv2 import DeepLabV2
 from atrous.runs.scores import Evaluation
@@ -144,11 +144,11 @@ def _is_spatial(module: nn.Module) -> bool:
 
 def _map_size(model: nn.Module, name: str, size: Size) -> Size:
     """The map that a branch reads, at its first call: DeepLabv2 sees the image at several scales, its own first."""
-    twin = meta_twin(model)
+    copy = to_meta_copy(model)
     found: list[Size] = []
-    twin.get_submodule(name).register_forward_pre_hook(lambda module, args: found.append(tuple(args[0].shape[-2:])))
+    copy.get_submodule(name).register_forward_pre_hook(lambda module, args: found.append(tuple(args[0].shape[-2:])))
     with torch.no_grad():
-        twin(torch.empty(1, 3, *size, device="meta"))
+        copy(torch.empty(1, 3, *size, device="meta"))
     return found[0]
 
 

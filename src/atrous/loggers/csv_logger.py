@@ -1,4 +1,4 @@
-"""metrics.csv of a run folder: the history of a training, also of one that was continued."""
+"""metrics.csv of a run folder: the history of a training, across interruptions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from atrous.system.files import write_text
 
 
 class CSVLogger(Logger):
-    """Writes a row per call to `folder`/metrics.csv; a row is with the system when `log_metrics` returns.
+    """Writes a row to `folder`/metrics.csv per call of `log_metrics`, before that returns.
 
-    Lightning's `CSVLogger` deletes the file of an earlier process, and loses it where it is killed while it adds a
-    column. Columns stand in alphabetical order.
+    Lightning's `CSVLogger` deletes an earlier process's file, and loses it if it is killed while it adds a column. Columns
+    are in alphabetical order.
 
     Args:
         folder: The run folder; made if it is not there.
@@ -58,7 +58,7 @@ class CSVLogger(Logger):
         """Nothing: they are in config.yaml."""
 
     def keep(self, rows: int) -> None:
-        """Goes on behind the first `rows` rows that an earlier process has written, and drops those after them."""
+        """Keeps the first `rows` rows of an earlier process and drops the others."""
         kept = self._read()[:rows]
         self._columns = sorted(kept[0]) if kept else []
         self.rows = len(kept)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import torch
 from torch import Tensor, nn
 
 from atrous.system.distributed import process_count, sum_over_processes
 from atrous.types import IGNORE_INDEX, SegOutput
+
+
+class LossSettings(TypedDict, total=False):
+    """The settings of `SegmentationLoss`, which its subclasses pass on."""
+
+    ignore_index: int
+    aux_weight: float
 
 
 class SegmentationLoss(nn.Module):

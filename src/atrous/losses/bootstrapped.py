@@ -10,14 +10,13 @@ Deviation: the share is of the pixels that count, where DeepLab's code takes it 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor
 
 from atrous.errors import ConfigError
 from atrous.losses.base import ratio, share
-from atrous.losses.pixel_loss import PixelLoss
-from atrous.types import IGNORE_INDEX
+from atrous.losses.pixel_loss import PixelLoss, PixelSettings
 
 LEVELS = ("pixels", "images")
 
@@ -26,7 +25,7 @@ class BootstrappedCrossEntropy(PixelLoss):
     """Mean cross-entropy of the hardest pixels of a device's batch, or of its hardest images.
 
     Args:
-        ignore_index, class_weights, aux_weight: As for `PixelLoss`. What is hard is judged by the loss with class weights.
+        settings: As for `PixelLoss`. What is hard is judged by the loss with class weights.
         level: "pixels"; or "images", where the hardness of an image is its mean cross-entropy, and images without a pixel
             that counts are left out.
         fraction: Share that trains, rounded up, above 0 and up to 1.
@@ -39,13 +38,11 @@ class BootstrappedCrossEntropy(PixelLoss):
     def __init__(
         self,
         *,
-        ignore_index: int = IGNORE_INDEX,
-        class_weights: Sequence[float] | str | None = None,
         level: str = "pixels",
         fraction: float = 0.25,
-        aux_weight: float = 0.4,
+        **settings: Unpack[PixelSettings],
     ) -> None:
-        super().__init__(ignore_index=ignore_index, class_weights=class_weights, aux_weight=aux_weight)
+        super().__init__(**settings)
         if level not in LEVELS:
             raise ConfigError(f"loss.level={level} is impossible; choose one of {', '.join(LEVELS)}.")
         self.level = level

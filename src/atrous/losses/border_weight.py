@@ -8,6 +8,7 @@ border term ends where d2 is above 6 sigma, and it would be below 1.6e-8 w0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,7 @@ from torch import Tensor
 
 from atrous.losses.base import at_least_zero
 from atrous.losses.mask_maps import MaskMaps
-from atrous.losses.pixel_loss import PixelLoss
-from atrous.types import IGNORE_INDEX
+from atrous.losses.pixel_loss import PixelLoss, PixelSettings
 
 
 class BorderWeight(PixelLoss):
@@ -28,7 +28,7 @@ class BorderWeight(PixelLoss):
     of one class that is not background.
 
     Args:
-        ignore_index, aux_weight: As for `PixelLoss`.
+        settings: As for `PixelLoss`.
         class_weights: The paper's w_c, one per class. None: all 1.
         w0: Weight of the border term, 0 or more.
         sigma: Width of the border in pixels, more than 0.
@@ -42,15 +42,13 @@ class BorderWeight(PixelLoss):
     def __init__(
         self,
         *,
-        ignore_index: int = IGNORE_INDEX,
-        class_weights: Sequence[float] | str | None = None,
         w0: float = 10.0,
         sigma: float = 5.0,
         background: Sequence[int] = (0,),
         cached_masks: int = 64,
-        aux_weight: float = 0.4,
+        **settings: Unpack[PixelSettings],
     ) -> None:
-        super().__init__(ignore_index=ignore_index, class_weights=class_weights, aux_weight=aux_weight)
+        super().__init__(**settings)
         if not sigma > 0:
             raise ValueError(f"sigma {sigma} is out of range; give a width in pixels above 0, such as 5")
         if not background:

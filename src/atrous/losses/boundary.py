@@ -9,6 +9,7 @@ that counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from atrous.errors import ConfigError
-from atrous.losses.base import SegmentationLoss
+from atrous.losses.base import LossSettings, SegmentationLoss
 from atrous.losses.mask_maps import MaskMaps
 from atrous.losses.strips import resized
-from atrous.types import IGNORE_INDEX
 
 
 class Boundary(SegmentationLoss):
@@ -30,7 +30,7 @@ class Boundary(SegmentationLoss):
     0 everywhere for a class that does not. Holds several tensors of the upsampled logits' size.
 
     Args:
-        ignore_index, aux_weight: As for `SegmentationLoss`.
+        settings: As for `SegmentationLoss`.
         classes: Indices of the classes whose boundaries count; the paper has the foreground's alone. None: all.
         cached_masks: Distance maps that are kept in memory, for masks that come again.
 
@@ -39,14 +39,9 @@ class Boundary(SegmentationLoss):
     """
 
     def __init__(
-        self,
-        *,
-        ignore_index: int = IGNORE_INDEX,
-        classes: Sequence[int] | None = None,
-        cached_masks: int = 0,
-        aux_weight: float = 0.4,
+        self, *, classes: Sequence[int] | None = None, cached_masks: int = 0, **settings: Unpack[LossSettings]
     ) -> None:
-        super().__init__(ignore_index=ignore_index, aux_weight=aux_weight)
+        super().__init__(**settings)
         if classes is not None and not classes:
             raise ValueError("classes is empty; give class indices, such as [1], or null for all")
         self.classes = None if classes is None else list(classes)

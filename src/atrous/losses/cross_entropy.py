@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from atrous.losses.pixel_loss import PixelLoss
+from atrous.losses.pixel_loss import PixelLoss, PixelSettings
 from atrous.losses.strips import map_strips
-from atrous.types import IGNORE_INDEX
 
 
 class CrossEntropy(PixelLoss):
@@ -18,7 +17,7 @@ class CrossEntropy(PixelLoss):
     A batch without a pixel that counts costs 0 and has zero gradients, where `F.cross_entropy` is NaN.
 
     Args:
-        ignore_index, class_weights, aux_weight: As for `PixelLoss`.
+        settings: As for `PixelLoss`.
         label_smoothing: Share of the target that is spread evenly over all classes, 0 to 1 (Szegedy et al., "Rethinking the
             Inception Architecture for Computer Vision", CVPR 2016).
 
@@ -29,12 +28,10 @@ class CrossEntropy(PixelLoss):
     def __init__(
         self,
         *,
-        ignore_index: int = IGNORE_INDEX,
-        class_weights: Sequence[float] | str | None = None,
         label_smoothing: float = 0.0,
-        aux_weight: float = 0.4,
+        **settings: Unpack[PixelSettings],
     ) -> None:
-        super().__init__(ignore_index=ignore_index, class_weights=class_weights, aux_weight=aux_weight)
+        super().__init__(**settings)
         if not 0 <= label_smoothing <= 1:
             raise ValueError(
                 f"label_smoothing {label_smoothing} is out of range; give a share from 0 to 1, such as 0.1"

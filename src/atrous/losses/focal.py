@@ -6,21 +6,20 @@ Deviation: the sum is divided by the pixels that count, or by the sum of their w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from atrous.losses.base import at_least_zero
-from atrous.losses.pixel_loss import PixelLoss
-from atrous.types import IGNORE_INDEX
+from atrous.losses.pixel_loss import PixelLoss, PixelSettings
 
 
 class Focal(PixelLoss):
     """Mean of -alpha (1 - p)^gamma log p over the pixels, p the softmax probability of the pixel's class.
 
     Args:
-        ignore_index, aux_weight: As for `PixelLoss`.
+        settings: As for `PixelLoss`.
         class_weights: The paper's alpha, one per class; the mean is weighted by them. None: all 1.
         gamma: How much easy pixels are held back, 0 (cross-entropy) or more; 2 is the paper's.
 
@@ -31,12 +30,10 @@ class Focal(PixelLoss):
     def __init__(
         self,
         *,
-        ignore_index: int = IGNORE_INDEX,
-        class_weights: Sequence[float] | str | None = None,
         gamma: float = 2.0,
-        aux_weight: float = 0.4,
+        **settings: Unpack[PixelSettings],
     ) -> None:
-        super().__init__(ignore_index=ignore_index, class_weights=class_weights, aux_weight=aux_weight)
+        super().__init__(**settings)
         self.gamma = at_least_zero(gamma, "gamma", "2")
 
     def head_loss(self, logits: Tensor, mask: Tensor) -> Tensor:

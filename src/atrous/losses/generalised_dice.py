@@ -6,12 +6,13 @@ Deviation: a class that does not occur in the truth, whose weight would be infin
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
-from atrous.losses.base import SegmentationLoss
+from atrous.losses.base import LossSettings, SegmentationLoss
 from atrous.losses.overlap import areas, index_loss
-from atrous.types import IGNORE_INDEX
 
 
 class GeneralisedDice(SegmentationLoss):
@@ -20,12 +21,12 @@ class GeneralisedDice(SegmentationLoss):
     `hit`, `predicted` and `actual` are those of `OverlapLoss`. Images without a pixel that counts are left out.
 
     Args:
-        ignore_index, aux_weight: As for `SegmentationLoss`.
+        settings: As for `SegmentationLoss`.
         per_image: Compare the areas of each image, as in the paper, instead of those of the whole batch.
     """
 
-    def __init__(self, *, ignore_index: int = IGNORE_INDEX, per_image: bool = False, aux_weight: float = 0.4) -> None:
-        super().__init__(ignore_index=ignore_index, aux_weight=aux_weight)
+    def __init__(self, *, per_image: bool = False, **settings: Unpack[LossSettings]) -> None:
+        super().__init__(**settings)
         self.per_image = per_image
 
     def head_loss(self, logits: Tensor, mask: Tensor) -> Tensor:

@@ -7,13 +7,14 @@ Deviation: with `per_image`, images without a pixel that counts are left out of 
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
-from atrous.losses.base import SegmentationLoss
+from atrous.losses.base import LossSettings, SegmentationLoss
 from atrous.losses.overlap import check_classes
 from atrous.losses.strips import resized
-from atrous.types import IGNORE_INDEX
 
 
 class LovaszSoftmax(SegmentationLoss):
@@ -22,7 +23,7 @@ class LovaszSoftmax(SegmentationLoss):
     Holds several tensors of the upsampled logits' size: the errors of a class are sorted over all pixels.
 
     Args:
-        ignore_index, aux_weight: As for `SegmentationLoss`.
+        settings: As for `SegmentationLoss`.
         per_image: IoU of each image instead of that of a device's batch; the mean over images.
         classes: "present": the mean over the classes that occur in the truth of the batch (or image). "all": over all; one
             that does not occur costs its highest probability.
@@ -31,15 +32,8 @@ class LovaszSoftmax(SegmentationLoss):
         ConfigError: If `classes` is neither.
     """
 
-    def __init__(
-        self,
-        *,
-        ignore_index: int = IGNORE_INDEX,
-        per_image: bool = False,
-        classes: str = "present",
-        aux_weight: float = 0.4,
-    ) -> None:
-        super().__init__(ignore_index=ignore_index, aux_weight=aux_weight)
+    def __init__(self, *, per_image: bool = False, classes: str = "present", **settings: Unpack[LossSettings]) -> None:
+        super().__init__(**settings)
         self.per_image = per_image
         self.all_classes = check_classes(classes) == "all"
 

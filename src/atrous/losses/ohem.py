@@ -11,20 +11,19 @@ Deviations: where few pixels are hard, exactly the hardest `min_kept` are kept; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from atrous.losses.pixel_loss import PixelLoss
-from atrous.types import IGNORE_INDEX
+from atrous.losses.pixel_loss import PixelLoss, PixelSettings
 
 
 class OHEM(PixelLoss):
     """Mean cross-entropy of the pixels whose class has a probability below `threshold`, or of the hardest if they are few.
 
     Args:
-        ignore_index, class_weights, aux_weight: As for `PixelLoss`. Class weights do not change which pixels are hard.
+        settings: As for `PixelLoss`. Class weights do not change which pixels are hard.
         threshold: Pixels below this probability are hard, above 0 and up to 1.
         min_kept: At least this many pixels per image are kept, counted over the batch of a device: the hardest ones.
 
@@ -35,13 +34,11 @@ class OHEM(PixelLoss):
     def __init__(
         self,
         *,
-        ignore_index: int = IGNORE_INDEX,
-        class_weights: Sequence[float] | str | None = None,
         threshold: float = 0.7,
         min_kept: int = 100_000,
-        aux_weight: float = 0.4,
+        **settings: Unpack[PixelSettings],
     ) -> None:
-        super().__init__(ignore_index=ignore_index, class_weights=class_weights, aux_weight=aux_weight)
+        super().__init__(**settings)
         if not 0 < threshold <= 1:
             raise ValueError(
                 f"threshold {threshold} is out of range; give a probability above 0 and up to 1, such as 0.7"

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
 from atrous.errors import ConfigError
-from atrous.losses.base import SegmentationLoss, at_least_zero, ratio
+from atrous.losses.base import LossSettings, SegmentationLoss, at_least_zero, ratio
 from atrous.losses.strips import sum_strips
 from atrous.system.distributed import sum_over_processes
-from atrous.types import IGNORE_INDEX
 
 CLASSES = ("present", "all")
+
+
+class OverlapSettings(LossSettings, total=False):
+    """The settings of `OverlapLoss`, which its subclasses pass on."""
+
+    per_image: bool
+    classes: str
+    smooth: float
 
 
 class OverlapLoss(SegmentationLoss):
@@ -22,12 +31,12 @@ class OverlapLoss(SegmentationLoss):
     that counts. The sums are computed without the upsampled logits in memory.
 
     Args:
-        ignore_index, aux_weight: As for `SegmentationLoss`.
         per_image: Compare the areas of each image instead of those of the whole batch.
         classes: "present": a class that does not occur in the truth of the batch (or image) is left out of the mean; what
             is wrongly predicted for it is missing in the other classes. "all": it costs the most where anything is
             predicted for it, which `smooth` softens.
         smooth: Added to the numerator and the denominator of each class's ratio, in pixels, 0 or more.
+        settings: As for `SegmentationLoss`.
 
     Raises:
         ConfigError: If `classes` is neither.
@@ -37,13 +46,12 @@ class OverlapLoss(SegmentationLoss):
     def __init__(
         self,
         *,
-        ignore_index: int = IGNORE_INDEX,
         per_image: bool = False,
         classes: str = "present",
         smooth: float = 0.0,
-        aux_weight: float = 0.4,
+        **settings: Unpack[LossSettings],
     ) -> None:
-        super().__init__(ignore_index=ignore_index, aux_weight=aux_weight)
+        super().__init__(**settings)
         self.per_image = per_image
         self.all_classes = check_classes(classes) == "all"
         self.smooth = at_least_zero(smooth, "smooth", "1")

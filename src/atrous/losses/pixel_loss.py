@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from atrous.errors import ConfigError
-from atrous.losses.base import SegmentationLoss
+from atrous.losses.base import LossSettings, SegmentationLoss
 from atrous.losses.strips import map_strips
-from atrous.types import IGNORE_INDEX
+
+
+class PixelSettings(LossSettings, total=False):
+    """The settings of `PixelLoss`, which its subclasses pass on."""
+
+    class_weights: Sequence[float] | str | None
 
 
 class PixelLoss(SegmentationLoss):
     """A loss on the map of the pixels' cross-entropies, which is computed without the upsampled logits in memory.
 
     Args:
-        ignore_index, aux_weight: As for `SegmentationLoss`.
         class_weights: One weight per class, 0 or more; means are weighted by them. None: all 1. In a config also the name
             of a rule of `class_weights.py`, which training replaces by the weights that it gives for the train split.
+        settings: As for `SegmentationLoss`.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -28,14 +34,8 @@ class PixelLoss(SegmentationLoss):
 
     class_weights: Tensor | None
 
-    def __init__(
-        self,
-        *,
-        ignore_index: int = IGNORE_INDEX,
-        class_weights: Sequence[float] | str | None = None,
-        aux_weight: float = 0.4,
-    ) -> None:
-        super().__init__(ignore_index=ignore_index, aux_weight=aux_weight)
+    def __init__(self, *, class_weights: Sequence[float] | str | None = None, **settings: Unpack[LossSettings]) -> None:
+        super().__init__(**settings)
         if isinstance(class_weights, str):
             raise ValueError(
                 f"class_weights {class_weights!r} is the name of a rule, and a loss takes its numbers; make them with "

@@ -7,19 +7,20 @@ Deviation: the mean over the classes, where the focal paper sums.
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
 from atrous.losses.base import at_least_zero
-from atrous.losses.overlap import OverlapLoss, index_loss
-from atrous.types import IGNORE_INDEX
+from atrous.losses.overlap import OverlapLoss, OverlapSettings, index_loss
 
 
 class Tversky(OverlapLoss):
     """Mean over the classes of (1 - (hit + smooth) / (hit + alpha false positives + beta false negatives + smooth))^(1 / gamma).
 
     Args:
-        ignore_index, per_image, classes, smooth, aux_weight: As for `OverlapLoss`.
+        settings: As for `OverlapLoss`.
         alpha: Price of a false positive, 0 or more; with `beta`, both 0.5 give Dice and both 1 Jaccard.
         beta: Price of a false negative, 0 or more; the default finds more of small classes at the price of precision.
         gamma: Above 1, classes that are nearly right still train; 1: the plain loss; 4/3 is the focal paper's.
@@ -32,18 +33,12 @@ class Tversky(OverlapLoss):
     def __init__(
         self,
         *,
-        ignore_index: int = IGNORE_INDEX,
         alpha: float = 0.3,
         beta: float = 0.7,
         gamma: float = 1.0,
-        per_image: bool = False,
-        classes: str = "present",
-        smooth: float = 0.0,
-        aux_weight: float = 0.4,
+        **settings: Unpack[OverlapSettings],
     ) -> None:
-        super().__init__(
-            ignore_index=ignore_index, per_image=per_image, classes=classes, smooth=smooth, aux_weight=aux_weight
-        )
+        super().__init__(**settings)
         self.alpha = at_least_zero(alpha, "alpha", "0.3")
         self.beta = at_least_zero(beta, "beta", "0.7")
         if not gamma > 0:

@@ -1,4 +1,4 @@
-"""Sums over the processes of a training, for what is defined on the whole batch: batch norm and the losses."""
+"""Sums over the processes of a training, for what is defined on the whole batch: batch norm and losses."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 def process_count() -> int:
-    """How many processes train together, 1 where there is no group of them."""
+    """How many processes train together; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def sum_over_processes(part: Tensor) -> Tensor:
-    """The sum of every process's `part`, with a gradient; every process of the group has to ask for it.
+    """The sum of every process's `part`, with a gradient; every process of the group has to call it.
 
-    The gradient is that of the sum of all processes' losses, of which DDP's average over processes takes the mean.
+    The gradient is that of the sum of all processes' losses; DDP then averages it over the processes.
     """
     return part if process_count() == 1 else cast(Tensor, _summed(part))
 

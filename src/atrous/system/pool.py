@@ -1,4 +1,4 @@
-"""Reads many samples at once, with a progress bar; and lets one of several processes do what all of them need."""
+"""Reads many samples in parallel, with a progress bar."""
 
 from __future__ import annotations
 
@@ -25,23 +25,22 @@ _inherited: Callable[[int], Any]
 def in_threads(read: Callable[[int], T], indices: Sequence[int], *, description: str) -> Iterator[T]:
     """Yields `read(index)` for each index, in order, read ahead in threads; decoding frees Python's lock.
 
-    At most a few results wait at any time, so that memory does not grow with their number. The first exception in the
-    order of the indices is raised.
+    Only a few results are held at a time, whatever their number. The first exception in the order of the indices is raised.
 
     Args:
         read: Reads one sample.
         indices: What to read.
-        description: Stands before the progress bar, which only a terminal shows.
+        description: Label of the progress bar, which only a terminal shows.
     """
     with ThreadPoolExecutor(cores()) as pool:
         yield from _in_order(pool, read, indices, description)
 
 
 def in_processes(read: Callable[[int], T], indices: Sequence[int], *, description: str) -> Iterator[T]:
-    """As `in_threads`, in processes, for what is small once it is read: results are pickled.
+    """As `in_threads`, in processes, for small results: they are pickled.
 
     Much faster for PNG files, whose fastest decoder holds Python's lock (`atrous.data.io.png`). The processes are forked,
-    so that `read` need not be picklable; few indices, and systems without a safe fork, take threads.
+    so that `read` need not be picklable. Few indices, and systems without a safe fork, use threads.
     """
     if len(indices) < _FORKED_FROM or sys.platform != "linux" or not hasattr(os, "fork"):
         yield from in_threads(read, indices, description=description)
@@ -66,7 +65,7 @@ def _in_order(pool: Executor, read: Callable[[int], T], indices: Sequence[int], 
 
 
 def _inherit(read: Callable[[int], Any]) -> None:
-    """Keeps, in a process that has just been forked, what it is to call."""
+    """Stores, in a forked process, the function to call."""
     global _inherited
     _inherited = read
 

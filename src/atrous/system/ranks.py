@@ -1,4 +1,4 @@
-"""Which of several processes this one is, where torchrun or srun has started them. Imports no torch."""
+"""The rank of this process, if torchrun or srun has started several. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 
 
 def srun_tasks() -> int:
-    """How many tasks srun has started in this one's step; 1 outside of a step, as in a batch script or a shell."""
+    """How many tasks srun has started in this step; 1 outside a step, as in a batch script or a shell."""
     return 1 if is_torchrun() else int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
 
 
 def is_torchrun() -> bool:
-    """Whether torchrun has started this process; it may do so inside a task of srun."""
+    """Whether torchrun has started this process, perhaps inside a task of srun."""
     return "LOCAL_RANK" in os.environ
 
 

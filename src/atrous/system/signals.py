@@ -1,4 +1,4 @@
-"""Lets a signal wait until training can stop without losing anything."""
+"""Defers signals until a training can stop without losing anything."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AGAIN_AFTER = 1.0  # seconds; a launcher may pass on a Ctrl-C that the terminal
 
 
 class Interrupted(SystemExit):
-    """The run was told to stop. Leaves the process with status 128 + signal, as a shell reports a process so ended.
+    """The run was told to stop. The process exits with 128 + signal, as a shell reports it.
 
     A `SystemExit`, so that it ends a whole multirun and no launcher takes the job for a finished one.
     """
@@ -35,12 +35,11 @@ class Interrupted(SystemExit):
 
 
 class Signals:
-    """Notes signals while it is entered. Until `deferred` is set they raise `Interrupted` at once.
+    """Records signals while it is entered; until `deferred` is set they raise `Interrupted` at once.
 
-    The handler does no more than set a flag, since whatever it would wait for may be held by the code it interrupts.
-    Processes that are forked meanwhile inherit it; in them it does nothing.
-
-    Outside the main thread, where Python allows no handlers, it notes nothing.
+    The handler only sets a flag, since a lock it would wait for may be held by the code it interrupts. Forked processes
+    inherit the handler, which does nothing in them. Outside the main thread, where Python allows no handlers, no signal is
+    recorded.
 
     Args:
         numbers: The signals.
@@ -67,7 +66,7 @@ class Signals:
             signal.signal(number, handler)
 
     def install(self) -> None:
-        """Takes the signals, also back from Lightning, whose handler waits for other processes inside itself."""
+        """Installs the handlers, again after Lightning has installed its own, which wait for other processes."""
         for number in self._previous:
             signal.signal(number, self._note)
 

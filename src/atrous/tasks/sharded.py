@@ -1,4 +1,4 @@
-"""Training whose weights, gradients and optimizer state are spread over the processes: PyTorch's FSDP2 (`fully_shard`).
+"""Shards weights, gradients and optimizer state over the processes: PyTorch's FSDP2 (`fully_shard`).
 
 Lightning's own FSDP is PyTorch's first, which needs GPUs. Zhao et al. (2023) "PyTorch FSDP: Experiences on Scaling Fully
 Sharded Data Parallel", https://arxiv.org/abs/2304.11277.
@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins import LayerSync
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
@@ -18,24 +19,26 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 
 class Sharded(ModelParallelStrategy):
-    """Shards the task's `model` for a training; checkpoints are one file with whole weights, as of one process.
+    """Shards the task's `model` during training; a checkpoint is one file with whole weights.
 
-    In validation every process holds the whole model, so that no forward pass waits for another process: shards of the
-    data differ in length. Networks that are only scored are not sharded.
+    In validation every process holds the whole model, since shards of the data differ in length and no forward pass may wait
+    for another process. Networks that are only scored are not sharded.
 
     Args:
         processes: On all machines together.
+        layer_sync: Converts layers to ones that are computed over all processes; None: leaves them.
     """
 
-    def __init__(self, *, processes: int) -> None:
+    def __init__(self, *, processes: int, layer_sync: LayerSync | None = None) -> None:
         super().__init__(data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False)
+        self.layer_sync = layer_sync
 
     def setup(self, trainer: pl.Trainer) -> None:
         assert self.accelerator is not None
         assert self.model is not None
         self.accelerator.setup(trainer)
-        if self._layer_sync is not None:
-            self.model = self._layer_sync.apply(self.model)
+        if self.layer_sync is not None:
+            self.model = self.layer_sync.apply(self.model)
         self.model = self.precision_plugin.convert_module(self.model)
         self.model_to_device()
         if trainer.state.fn == TrainerFn.FITTING:

@@ -8,16 +8,17 @@ import torch
 from lightning.pytorch.plugins import LayerSync
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from atrous.layers.norms import BATCH_NORMS
 from atrous.system.distributed import sum_over_processes
+from atrous.system.private import mix_in, mix_out
 
 
 class SyncBatchNorm(LayerSync):
-    """Replaces what `Trainer(sync_batchnorm=True)` does, which loses the activation in timm's `BatchNormAct2d`.
+    """Converts batch norms; `Trainer(sync_batchnorm=True)` loses the activation in timm's `BatchNormAct2d`.
 
-    On GPUs torch's own synchronised batch norm, which exists there alone; on CPUs the same sums over gloo, so that a
-    run of several processes can be checked on any machine.
+    GPUs use torch's synchronised batch norm, which exists only there; CPUs the same sums over gloo, so that a run of several
+    processes can be checked on any machine.
 
     Args:
         cpu: Whether the processes compute on CPUs.
@@ -31,15 +32,15 @@ class SyncBatchNorm(LayerSync):
             converted: nn.Module = convert_sync_batchnorm(model)
             return converted
         for module in model.modules():
-            if isinstance(module, _BatchNorm):
-                module.__class__ = _synced(type(module))
+            if isinstance(module, BATCH_NORMS):
+                mix_in(module, _Synced, "Synced")
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Brings plain layers back on CPUs; on GPUs a synchronised layer outside a process group is a plain one."""
+        """Restores the layers on CPUs; on GPUs a synchronised layer outside a process group is a plain one."""
         for module in model.modules():
             if isinstance(module, _Synced):
-                module.__class__ = type(module).__mro__[2]
+                mix_out(module)
         return model
 
 
@@ -71,7 +72,3 @@ class _Synced:
         if isinstance(self, BatchNormAct2d):
             output = self.act(self.drop(output))
         return output
-
-
-def _synced(plain: type[_BatchNorm]) -> type[_BatchNorm]:
-    return type(f"Synced{plain.__name__}", (_Synced, plain), {})

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from atrous.callbacks.finite import FiniteLoss
+from atrous.callbacks.nan_guard import NaNGuard
 from atrous.errors import TrainingError
 
 
@@ -22,17 +22,17 @@ def feed(guard, losses, device="cpu", precision="32-true"):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_the_first_bad_step_is_named(bad):
     with pytest.raises(TrainingError, match=r"not finite at step 3.*optimizer\.lr.*gradient_clip_val"):
-        feed(FiniteLoss(), [1.0, 2.0, bad, 1.0])
+        feed(NaNGuard(), [1.0, 2.0, bad, 1.0])
 
 
 @pytest.mark.parametrize(("precision", "told"), [("bf16-mixed", True), ("32-true", False)])
 def test_a_finer_precision_is_a_remedy_where_there_is_one(precision, told):
     with pytest.raises(TrainingError) as raised:
-        feed(FiniteLoss(), [float("nan")], precision=precision)
+        feed(NaNGuard(), [float("nan")], precision=precision)
     assert ("trainer.precision=32-true" in str(raised.value)) == told
 
 
 def test_finite_losses_pass():
-    guard = FiniteLoss()
+    guard = NaNGuard()
     trainer = feed(guard, [1.0, 0.0, 1e30])
     guard.on_validation_start(trainer, None)

@@ -1,4 +1,4 @@
-"""A network without its numbers, which runs at any size at no cost."""
+"""A copy of a network without weights: running it gives shapes and costs no time or memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-def meta_twin(model: nn.Module) -> nn.Module:
+def to_meta_copy(model: nn.Module) -> nn.Module:
     """Copies a network to the meta device in evaluation, without copying a weight."""
     memo = {id(tensor): _on_meta(tensor) for tensor in itertools.chain(model.parameters(), model.buffers())}
     return copy.deepcopy(model, memo).to("meta").eval()  # tensors that are neither go there by `to`, or not at all

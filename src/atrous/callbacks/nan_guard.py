@@ -1,4 +1,4 @@
-"""Stops a training whose loss is no longer a number."""
+"""Stops a training whose loss is NaN or infinite."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor
 from atrous.errors import TrainingError
 
 
-class FiniteLoss(pl.Callback):
-    """Raises where the loss became NaN or infinite, naming the step, before another checkpoint is written.
+class NaNGuard(pl.Callback):
+    """Raises when the loss is NaN or infinite, naming the step, before another checkpoint is saved.
 
-    The step is noted on the device and read every `every_n_steps` and before each validation, so that a GPU is not
-    made to wait for every step; on the CPU it is read at once.
+    The first bad step is kept on the device and read every `every_n_steps` updates and before each validation, so that a
+    GPU is not synchronised at every step; on the CPU it is read at every step.
 
     Args:
-        every_n_steps: Updates between two looks at a GPU's note.
+        every_n_steps: Updates between two reads from a GPU.
 
     Raises:
-        TrainingError: At the first look after the loss was not finite.
+        TrainingError: At the first read after a bad step.
     """
 
     def __init__(self, *, every_n_steps: int = 50) -> None:
         self.every_n_steps = every_n_steps
-        self._bad_step: Tensor | None = None  # -1 while all is well
+        self._bad_step: Tensor | None = None  # -1: none yet
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -37,17 +37,17 @@ class FiniteLoss(pl.Callback):
         bad = ~torch.isfinite(loss) & (self._bad_step < 0)
         self._bad_step = torch.where(bad, trainer.global_step, self._bad_step)
         if loss.device.type == "cpu" or trainer.global_step % self.every_n_steps == 0:
-            self._look(trainer)
+            self._check(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._look(trainer)
+        self._check(trainer)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._look(trainer)
+        self._check(trainer)
 
-    def _look(self, trainer: pl.Trainer) -> None:
+    def _check(self, trainer: pl.Trainer) -> None:
         step = -1 if self._bad_step is None else int(self._bad_step)
         if step >= 0:
             coarse = trainer.precision != "32-true"
