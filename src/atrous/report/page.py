@@ -101,7 +101,8 @@ def _heat(study: Study) -> list[tuple[Group, list[tuple[str, int, str]]]]:
 
 def _failed(study: Study) -> list[tuple[str, str, str, Path]]:
     """Status, settings, reason and folder of what did not finish or could not be read."""
-    done = {run.fingerprint: run for run in study.runs if run.finished and run.fingerprint}
+    finished = [run for run in study.runs if run.finished] if study.unfinished else []  # a fingerprint takes 10 ms
+    done = {run.fingerprint: run for run in finished if run.fingerprint}
     rows = []
     for run, values in zip(study.runs, study.values, strict=True):
         if not run.finished:
