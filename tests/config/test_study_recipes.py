@@ -27,7 +27,7 @@ def test_a_study_has_the_jobs_that_it_says(name, tmp_path, monkeypatch, camvid_r
         RunRecord(folder, config).update(status="finished", scores={"miou": 0.5}, steps=7)
         return 0.5
 
-    monkeypatch.setattr("atrous.api.run", run)
+    monkeypatch.setattr("atrous.engine.fit.run", run)
     root = [f"data.root={camvid_root}"] * name.endswith("_camvid")
     train.main(["-m", f"experiment={name}", "seed=0", f"paths.runs={tmp_path}", *root])
     header = re.match(r"(#.*\n)+", STUDIES[name])[0]
