@@ -21,7 +21,7 @@ from atrous.config.fingerprint import VERSION, fingerprint
 from atrous.data.sampling import TrainSampler
 from atrous.errors import TrainingError
 from atrous.runs.resume import choose_folder, whole_checkpoint
-from atrous.system.locks import hold
+from atrous.system.locks import FolderLock
 from atrous.system.signals import Interrupted
 
 EMA, BY_UPDATES = KINDS.values()
@@ -357,7 +357,7 @@ def test_a_run_that_is_going_on_is_left_alone(config, capsys):
     release, holding = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
-        hold(old)
+        FolderLock(old)
         os.write(holding[1], b".")
         os.read(release[0], 1)
         os._exit(0)
@@ -371,7 +371,7 @@ def test_a_run_that_is_going_on_is_left_alone(config, capsys):
         choose_folder(config, folder)
         assert capsys.readouterr().out == ""
         with pytest.raises(TrainingError, match="old is being written by another process"):
-            hold(old)
+            FolderLock(old)
     finally:
         os.write(release[1], b".")
         os.waitpid(child, 0)

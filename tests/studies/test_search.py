@@ -26,7 +26,7 @@ from atrous.runs.run import checked_run
 from atrous.studies import search
 from atrous.studies import torchrun as launch
 from atrous.studies.study import Multirun
-from atrous.system.locks import hold
+from atrous.system.locks import FolderLock
 from atrous.system.signals import Interrupted
 
 optuna = pytest.importorskip("optuna", reason="a search needs the extra: search")
@@ -311,7 +311,7 @@ def test_one_process_searches_at_a_time(go, tmp_path):
     ready, tell = os.pipe()
     process = os.fork()
     if process == 0:
-        hold(tmp_path / "search")
+        FolderLock(tmp_path / "search")
         os.write(tell, b".")
         signal.pause()
     try:

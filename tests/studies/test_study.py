@@ -16,7 +16,7 @@ import atrous.engine.build  # noqa: F401 - before processes are forked off
 from atrous.cli import train
 from atrous.errors import ConfigError
 from atrous.runs.record import RunRecord
-from atrous.system.locks import hold
+from atrous.system.locks import FolderLock
 from atrous.worker import run_saved
 
 SHORT = ["trainer.max_steps=2", "trainer.val_check_interval=2", "data.train.length=8", "data.num_workers=0"]
@@ -199,7 +199,7 @@ def test_a_job_of_another_process_is_left_to_it(tmp_path, jobs, capsys):
     ready, tell = os.pipe()
     process = os.fork()
     if process == 0:
-        hold(folder)
+        FolderLock(folder)
         os.write(tell, b".")
         signal.pause()
     try:

@@ -5,9 +5,11 @@ import time
 import pytest
 
 from atrous.errors import TrainingError
-from atrous.system.locks import hold, is_held, locked
+from atrous.system.locks import FolderLock, is_held, locked
 
-HOLD = "import sys, pathlib, atrous.system.locks as l; l.hold(pathlib.Path(sys.argv[1])); print(flush=True); input()"
+HOLD = (
+    "import sys, pathlib, atrous.system.locks as l; l.FolderLock(pathlib.Path(sys.argv[1])); print(flush=True); input()"
+)
 WAIT = (
     "import sys, atrous.system.locks as l\nwith l.locked(sys.argv[1], waiting='waiting for another'): print('got it')"
 )
@@ -21,11 +23,25 @@ def test_a_folder_is_held_until_its_process_dies(tmp_path):
         other.stdout.readline()
         assert is_held(tmp_path)
         with pytest.raises(TrainingError, match=f"{tmp_path}.*wait for it or stop it"):
-            hold(tmp_path)
+            FolderLock(tmp_path)
         other.kill()
         other.wait()
     assert not is_held(tmp_path)
-    assert hold(tmp_path) is not None
+
+
+def test_who_holds_a_folder_may_ask_for_it(tmp_path):
+    lock = FolderLock(tmp_path)
+    assert is_held(tmp_path)
+    asked = [
+        sys.executable,
+        "-c",
+        "import sys, pathlib, atrous.system.locks as l; print(l.is_held(pathlib.Path(sys.argv[1])))",
+    ]
+    assert subprocess.run([*asked, tmp_path], capture_output=True, text=True, check=True).stdout == "True\n"
+    with pytest.raises(TrainingError, match=str(tmp_path)):
+        FolderLock(tmp_path)
+    lock.release()
+    assert not is_held(tmp_path)
 
 
 def test_a_locked_file_lets_others_wait_and_say_so(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import os
 import platform
 import secrets
 import subprocess
@@ -19,7 +18,7 @@ from atrous.metrics.main_score import main_score_of
 from atrous.runs.run import CONFIG, RESULT, Status, read_result
 from atrous.system.devices import cores, processor_name
 from atrous.system.files import to_json, write_text
-from atrous.system.locks import hold
+from atrous.system.locks import FolderLock
 
 VERSIONS_OF = ("atrous", "torch", "torchvision", "lightning", "hydra-core", "timm", "albumentations", "numpy")
 
@@ -41,7 +40,7 @@ class RunRecord:
         self, folder: Path, config: dict[str, Any], *, resumed: bool = False, command: str | None = None
     ) -> None:
         self.folder = folder
-        self._lock = hold(folder)
+        self._lock = FolderLock(folder)
         earlier = read_result(folder) if resumed and (folder / RESULT).exists() else {}
         write_config(folder, config)
         self.main_score = main_score_of(config)
@@ -70,9 +69,7 @@ class RunRecord:
 
     def release(self) -> None:
         """Lets other processes have the folder."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def write(self) -> None:
         write_text(self.folder / RESULT, to_json(self.content))

@@ -61,7 +61,7 @@ class Run:
 
     @functools.cached_property
     def status(self) -> Status:
-        """Not for a run that this process writes: a process that asks after its own lock loses it."""
+        """What result.json says; one that is running and that no process writes was killed."""
         stored = self.result.get("status", Status.NOT_STARTED)
         if stored == Status.RUNNING and not is_held(self.folder):
             return Status.KILLED

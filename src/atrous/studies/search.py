@@ -7,7 +7,6 @@ how much was drawn: a search that was killed draws what it would have drawn.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from atrous.metrics.main_score import main_score_of
 from atrous.runs.run import Status, load_run
 from atrous.studies.search_trials import ENDED, Trial, best_of, say_best, table, write_trials
 from atrous.studies.study import Job, Multirun, launch_jobs, plan
-from atrous.system.locks import hold
+from atrous.system.locks import FolderLock
 from atrous.system.text import short
 
 FOLDER = "folder"  # what search.db knows of a trial beside its values
@@ -50,7 +49,7 @@ def run_search(
     check_settings(trials=trials, jobs=jobs, seed=seed, pruning=pruning)
     folder = multirun.folder
     folder.mkdir(parents=True, exist_ok=True)
-    lock = hold(folder)
+    lock = FolderLock(folder)
     try:
         search = Search(overrides, multirun, seed=seed)
         ended = sum(trial.job.status in ENDED for trial in search.trials)
@@ -63,8 +62,7 @@ def run_search(
             console.print(table(search.trials))
             say_best(console, search.trials)
     finally:
-        if lock is not None:
-            os.close(lock)
+        lock.release()
     if len(search.trials) < trials:
         console.print("There are no more settings, or so few that they were not drawn.")
     failed = [trial.job for trial in search.trials if trial.job.status not in ENDED]

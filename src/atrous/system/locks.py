@@ -12,40 +12,63 @@ from atrous.errors import TrainingError
 from atrous.system.text import short
 
 _AGAIN = 0.1  # seconds between two tries
+_own: set[tuple[int, int, int]] = set()  # process, device and inode of the files that are held
 
 
-def hold(folder: Path) -> int | None:
-    """Marks a run folder as being written by this process until the file descriptor is closed or the process ends.
+class FolderLock:
+    """Marks a run folder as being written by this process, until `release` or the process's end.
 
-    Returns:
-        The file descriptor; None on a file system without locks.
+    On a file system without locks it marks nothing.
 
     Raises:
-        TrainingError: If another process holds it.
+        TrainingError: If a process holds it, this one included.
     """
-    file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        free = _try(file)
-    except OSError:
-        os.close(file)
-        return None
-    if not free:
-        os.close(file)
-        raise TrainingError(f"{short(folder)} is being written by another process; wait for it or stop it.")
-    return file
+
+    def __init__(self, folder: Path) -> None:
+        self._file: int | None = None
+        path = folder / ".lock"
+        if _is_own(path) or not self._take(path):
+            raise TrainingError(f"{short(folder)} is being written by another process; wait for it or stop it.")
+
+    def release(self) -> None:
+        if self._file is not None:
+            _own.discard(_key(os.fstat(self._file)))
+            os.close(self._file)
+            self._file = None
+
+    def _take(self, path: Path) -> bool:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            free = _try(file)
+        except OSError:
+            os.close(file)
+            return True
+        if not free:
+            os.close(file)
+            return False
+        self._file = file
+        _own.add(_key(os.fstat(file)))
+        return True
 
 
 def is_held(folder: Path) -> bool:
-    """Whether another process is writing the run folder."""
+    """Whether a process, this one included, is writing the run folder."""
     if not (folder / ".lock").exists():
         return False
     try:
-        file = hold(folder)
+        FolderLock(folder).release()
     except TrainingError:
         return True
-    if file is not None:
-        os.close(file)
     return False
+
+
+def _is_own(path: Path) -> bool:
+    """Whether this process holds the file: to open and close it again would free it, as POSIX has it."""
+    return path.exists() and _key(path.stat()) in _own
+
+
+def _key(status: os.stat_result) -> tuple[int, int, int]:
+    return os.getpid(), status.st_dev, status.st_ino
 
 
 @contextmanager
