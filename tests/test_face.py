@@ -105,7 +105,7 @@ def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
     runpy.run_path(str(Path(__file__).parents[1] / "docs" / "notebook.py"))
     out = capsys.readouterr().out
     assert "loss=" in out
-    assert "too few" in out
+    assert "too few seeds" in out or "no difference shown" in out  # which of them hangs on rounding
 
 
 def test_a_run_that_is_stopped_stops_the_cell_alone(place, monkeypatch):

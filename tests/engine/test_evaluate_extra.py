@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from atrous.cli import evaluate, train
+from atrous.cli import compare, evaluate, train
 from atrous.engine.build import build_datamodule
 from atrous.metrics.boundary import boundary_f1
 from atrous.metrics.scores import iou, mean
@@ -88,7 +88,7 @@ def test_the_protocol_tells_data_code_and_weights(finished_run, result_of):
 
 
 def test_a_run_compares_with_its_own_evaluation(extra, finished_run, capsys):
-    evaluate.main(["--compare", str(finished_run), str(extra)])
+    compare.main([str(finished_run), str(extra)])
     out = capsys.readouterr().out
     assert "no difference shown: mIoU +0.000 [+0.000, +0.000]" in out
     assert "differs" not in out
