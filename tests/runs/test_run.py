@@ -55,10 +55,17 @@ def test_runs_are_found_at_any_depth_and_once(tmp_path):
     assert unread == []
 
 
+def test_a_planned_run_has_not_begun(tmp_path):
+    (write_run(tmp_path / "planned") / "result.json").unlink()
+    run = checked_run(tmp_path / "planned")
+    assert (run.status, run.finished, run.seed, run.error) == (Status.NOT_STARTED, False, 0, "planned, and not begun")
+    (tmp_path / "planned" / "config.yaml").write_text("a: 1")
+    assert checked_run(tmp_path / "planned").reason == "no result.json"
+
+
 @pytest.mark.parametrize(
     ("file", "text", "reason"),
     [
-        ("result.json", None, "no result.json"),
         ("config.yaml", None, "no config.yaml"),
         ("result.json", '{"status": "fin', "result.json can't be read: Unterminated string"),
         ("result.json", "[]", "result.json is no mapping"),

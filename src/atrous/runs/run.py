@@ -144,8 +144,8 @@ class Run:
         """Why it did not finish, where it says so: the message, the signal that stopped it, or that its search gave it up."""
         if self.status == Status.PRUNED:
             return f"given up by its search at a {self.main_score.monitor} of {self.objective:.4f}"
-        told = self.result.get("error") or self.result.get("signal") or ""
-        return one_line(told or ("no process is writing it any more" if self.status == Status.KILLED else ""))
+        why = {Status.KILLED: "no process is writing it any more", Status.NOT_STARTED: "planned, and not begun"}
+        return one_line(self.result.get("error") or self.result.get("signal") or why.get(self.status, ""))
 
     @property
     def commit(self) -> str:
@@ -242,11 +242,14 @@ def run_folders(root: Path) -> Iterator[Path]:
 
 
 def checked_run(folder: Path) -> Run | Unread:
-    """A run whose files hold what a report needs, or why they don't."""
+    """A run whose files hold what a report needs, or why they don't. One that a study has planned has no result.json yet."""
     name = RESULT
     try:
-        run = Run(folder, read_result(folder))
+        planned = not (folder / RESULT).exists()
+        run = Run(folder, {} if planned else read_result(folder))
         name = CONFIG
+        if planned and "model" not in run.config:
+            return Unread(folder, f"no {RESULT}")
         run.settings  # noqa: B018 - read here, where what stands in the way is told
     except FileNotFoundError as error:
         return Unread(folder, f"no {Path(error.filename).name}")
