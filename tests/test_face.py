@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import atrous
@@ -70,6 +71,8 @@ def test_a_predictor_labels_as_the_command(run, tmp_path):
     np.testing.assert_array_equal(net.probabilities(pixels).astype(np.float16), stored)
     with pytest.raises(atrous.DataError, match="float64"):
         net.predict(pixels / 255)
+    with pytest.raises(atrous.DataError, match="mode I;16"):  # whose values Pillow would cut to 255
+        net.predict(Image.fromarray(pixels[..., 0].astype(np.uint16) * 257))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,9 @@ def test_a_predictor_labels_as_the_command(run, tmp_path):
         (lambda: atrous.create_model("pspnett", num_classes=2), "did you mean 'pspnet'"),
         (lambda: atrous.create_model("pspnet", num_classes=2, strid=8), "unknown setting of pspnet 'strid'"),
         (lambda: atrous.create_model("deeplabv3plus", num_classes=2, encoder="resnet5"), "resnet5"),
+        (lambda: atrous.create_model("pspnet", num_classes=0), "num_classes=0"),
+        (lambda: atrous.create_model("pspnet", num_classes=2, pool_sizes={1}), "set"),
+        (lambda: atrous.compare([], []), "0 and 0 runs"),
         (lambda: atrous.train("model=pspnett"), "pspnett"),
         (lambda: atrous.train("-m", "seed=0,1"), "key=value"),
         (lambda: atrous.train("data.batch_size=0"), "data.batch_size=0"),
@@ -90,6 +96,15 @@ def test_a_predictor_labels_as_the_command(run, tmp_path):
 def test_mistakes_are_raised_as_our_errors(call, message, place):
     with pytest.raises(atrous.AtrousError, match=message):
         call()
+
+
+def test_a_model_takes_its_settings_as_python_has_them():
+    net = atrous.create_model(
+        "pspnet", num_classes=2, encoder={"name": "resnet18", "output_stride": 8}, pool_sizes=(1, 2)
+    )
+    assert net.eval()(torch.zeros(1, 3, 64, 64)).logits.shape[1] == 2
+    smp = atrous.create_model("smp", num_classes=3, arch="unet", encoder_name="resnet18", encoder_weights=None)
+    assert smp.eval()(torch.zeros(1, 3, 64, 64)).logits.shape[1] == 3
 
 
 def test_the_import_is_light_and_names_what_there_is():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import shlex
@@ -16,10 +15,10 @@ from atrous.config.checks import check_config
 from atrous.config.command_line import COMMAND
 from atrous.config.compose import CONF_DIR, compose, compose_groups, prepare
 from atrous.config.jobs import compose_run
-from atrous.config.messages import error_message
+from atrous.config.messages import check_name, own_errors
 from atrous.config.settings import read_settings
 from atrous.config.values import Split
-from atrous.errors import AtrousError, ConfigError
+from atrous.errors import ConfigError
 from atrous.runs.announce import announce, follow
 from atrous.runs.compare import RESAMPLES, Comparison, compared
 from atrous.runs.resume import choose_folder
@@ -54,26 +53,30 @@ def create_model(name: str, *, num_classes: int, **settings: Any) -> nn.Module:
         >>> model.eval()(torch.zeros(1, 3, 64, 64)).logits.shape
         torch.Size([1, 19, 16, 16])
     """
-    with _own_errors():
+    with own_errors():
         names = sorted(path.stem for path in (CONF_DIR / "model").glob("*.yaml"))
-        _check_name("model", name, names)
+        check_name("model", name, names)
         keys = sorted(map(str, compose("train", [f"model={name}"]).model))
-        words = [f"model={name}", f"model.num_classes={num_classes}"]
+        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+            raise ConfigError(f"num_classes={num_classes!r} is impossible; give a whole number from 1 on.")
+        words = [f"model={name}", f"data.num_classes={num_classes}"]  # which every model's yaml refers to
         for key, value in settings.items():
-            _check_name(f"setting of {name}", key, keys)
+            check_name(f"setting of {name}", key, keys)
             path = "encoder.name" if key == "encoder" and isinstance(value, str) else key
-            words.append(f"model.{path}={json.dumps(value)}")
+            words.append(f"model.{path}={_word(value)}")
         config = compose_groups(words)
         from atrous.engine.build import build_model
 
         return build_model(config)
 
 
-def load(path: Path | str, *overrides: str, accelerator: str | None = None, trusted: Sequence[str] = ()) -> Predictor:
+def load(
+    path: Run | Path | str, *overrides: str, accelerator: str | None = None, trusted: Sequence[str] = ()
+) -> Predictor:
     """Loads a trained network, which labels images exactly as `atrous predict` does.
 
     Args:
-        path: A checkpoint that `train` wrote, or its run folder, whose best one is taken.
+        path: A checkpoint that `train` wrote, or its run or run folder, whose best one is taken.
         overrides: Changes to the config inside it, such as "inference=slide".
         accelerator: "cpu" or "gpu"; None: the one of the run, or the CPU where that is not there.
         trusted: Packages that the config may call beside ours.
@@ -92,16 +95,14 @@ def load(path: Path | str, *overrides: str, accelerator: str | None = None, trus
         >>> net.overlay(image).shape == image.shape
         True
     """
-    with _own_errors():
+    with own_errors():
         prepare()
         from atrous.engine.checkpoint import restore
         from atrous.engine.predict import Predictor
         from atrous.engine.trainer import quiet_lightning
 
         quiet_lightning()
-        path = Path(path)
-        file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
-        return Predictor(restore(file, overrides, trusted=trusted, accelerator=accelerator))
+        return Predictor(restore(_place(path), overrides, trusted=trusted, accelerator=accelerator))
 
 
 def train(*overrides: str) -> Run:
@@ -131,7 +132,7 @@ def train(*overrides: str) -> Run:
     from atrous.system.signals import Interrupted
 
     command = {COMMAND: shlex.join(["python", "-m", "atrous", "train", *overrides])}
-    with _own_errors(), _environment(command):
+    with own_errors(), _environment(command):
         config, folder = compose_run(overrides)
         made = folder
         try:
@@ -146,11 +147,11 @@ def train(*overrides: str) -> Run:
         return run
 
 
-def evaluate(ckpt: Path | str, *words: str) -> Evaluation:
+def evaluate(ckpt: Run | Path | str, *words: str) -> Evaluation:
     """Scores a checkpoint on a split as `atrous evaluate` does.
 
     Args:
-        ckpt: A checkpoint that `train` wrote, or its run folder, whose best one is taken.
+        ckpt: A checkpoint that `train` wrote, or its run or run folder, whose best one is taken.
         words: Settings of conf/evaluate.yaml, such as "split=test", and changes to the checkpoint's config.
 
     Returns:
@@ -168,11 +169,9 @@ def evaluate(ckpt: Path | str, *words: str) -> Evaluation:
         >>> scored.protocol["split"]
         'val'
     """
-    path = Path(ckpt)
-    file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
-    with _own_errors():
+    with own_errors():
         prepare()
-        return score(read_settings("evaluate", EvaluateSettings, [f"ckpt={file}", *words]))
+        return score(read_settings("evaluate", EvaluateSettings, [f"ckpt={_place(ckpt)}", *words]))
 
 
 def read_runs(*folders: Path | str, baseline: str | None = None) -> Study:
@@ -218,7 +217,13 @@ def compare(a: Scored | Sequence[Scored], b: Scored | Sequence[Scored], *, resam
         >>> compared.difference.low <= compared.difference.score <= compared.difference.high
         True
     """
-    return compared(_evaluations(a), _evaluations(b), resamples=resamples)
+    sides = _evaluations(a), _evaluations(b)
+    if not all(sides) or not isinstance(resamples, int) or resamples < 1:
+        counts = " and ".join(str(len(side)) for side in sides)
+        raise ConfigError(
+            f"compare got {counts} runs, resamples={resamples!r}; give one or more a side, and 1 or more."
+        )
+    return compared(*sides, resamples=resamples)
 
 
 @dataclass(frozen=True)
@@ -285,35 +290,30 @@ def start(config: dict[str, Any], folder: Path) -> tuple[Path, float]:
             note.unlink(missing_ok=True)
 
 
+def _word(value: Any) -> str:
+    """A value as Hydra's grammar has it, which is JSON's but for the quotes of keys."""
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_word(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_word, value))}]"
+    try:
+        return json.dumps(value)
+    except TypeError as error:
+        raise ConfigError(
+            f"a setting can't be a {type(value).__name__}, {value!r}; give numbers, text, lists."
+        ) from error
+
+
+def _place(run: Run | Path | str) -> Path:
+    return run.folder if isinstance(run, Run) else Path(run)
+
+
 def _evaluations(side: Scored | Sequence[Scored]) -> list[Evaluation]:
     if isinstance(side, Evaluation):
         return [side]
     if isinstance(side, Run | Path | str):
-        return [read_evaluation(side.folder if isinstance(side, Run) else Path(side))]
+        return [read_evaluation(_place(side))]
     return [scored for one in side for scored in _evaluations(one)]
-
-
-def _check_name(kind: str, name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"unknown {kind} {name!r}; {hint}choose from {', '.join(known)}.")
-
-
-@contextmanager
-def _own_errors() -> Iterator[None]:
-    """Raises Hydra's errors as ours."""
-    try:
-        yield
-    except AtrousError:
-        raise
-    except Exception as error:
-        message = error_message(error)
-        if message is None or getattr(error, "filename", None):  # a bug, or the file system
-            raise
-        if isinstance(error.__cause__, AtrousError):
-            raise error.__cause__ from None
-        raise ConfigError(message) from error
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from atrous.config.compose import prepare, resolved
 from atrous.config.messages import describe, error_message
 from atrous.config.upgrade import upgraded
 from atrous.runs.record import RunRecord
-from atrous.runs.resume import choose_folder
+from atrous.runs.resume import choose_folder, in_folder
 from atrous.runs.run import CONFIG, RESULT, Status
 from atrous.system.locks import is_held
 from atrous.system.ranks import is_main_process, is_torchrun, srun_tasks
@@ -36,6 +36,9 @@ def main() -> None:
     Until training takes them over, signals end the process: nothing is lost then.
     """
     prepare()
+    if len(sys.argv) < 2 or not Path(sys.argv[1], CONFIG).is_file():
+        print(f"usage: python -m atrous.worker RUN_FOLDER, one that holds a {CONFIG}", file=sys.stderr)
+        sys.exit(2)
     folder = Path(sys.argv[1]).absolute()
     if "--watch-stdin" in sys.argv[2:]:
         threading.Thread(target=_watch_stdin, daemon=True).start()
@@ -56,6 +59,8 @@ def main() -> None:
 def run_saved(folder: Path) -> float:
     """Runs what a folder's config.yaml says: in this process, or in as many as `trainer.devices` asks for.
 
+    It goes on with what the folder holds, and leaves a finished run as it is.
+
     Returns:
         The run's score.
 
@@ -67,7 +72,7 @@ def run_saved(folder: Path) -> float:
     if is_torchrun():  # whoever started it has checked the config, chosen the folder, and tells what fails
         return _train(_config(folder), folder)
     with _failure_recorded(folder):
-        config = _config(folder)
+        config = {**_config(folder), "resume": "auto"}
         check_config(config)
         starts = needs_launch(config["trainer"])
         config, folder, earlier = choose_folder(config, folder, runs=folder, leads=is_main_process())
@@ -84,7 +89,7 @@ def _train(config: dict[str, Any], folder: Path) -> float:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    return upgraded(resolved(OmegaConf.load(folder / CONFIG)))  # type: ignore[arg-type]
+    return in_folder(upgraded(resolved(OmegaConf.load(folder / CONFIG))), folder)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 from omegaconf.errors import OmegaConfBaseException
 
-from atrous.errors import AtrousError
+from atrous.errors import AtrousError, ConfigError
 
 
 def describe(error: BaseException) -> str:
@@ -34,3 +38,27 @@ def _without_worker_traceback(message: str) -> str:
         return message
     name = message.split(maxsplit=2)[1]
     return message.rpartition(f"{name}: ")[2].strip()
+
+
+def check_name(kind: str, name: str, known: Sequence[str]) -> None:
+    """Raises ConfigError where a name is not known, with the nearest one."""
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"unknown {kind} {name!r}; {hint}choose from {', '.join(known)}.")
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Raises Hydra's errors as ours."""
+    try:
+        yield
+    except AtrousError:
+        raise
+    except Exception as error:
+        message = error_message(error)
+        if message is None or getattr(error, "filename", None):  # a bug, or the file system
+            raise
+        if isinstance(error.__cause__, AtrousError):
+            raise error.__cause__ from None
+        raise ConfigError(message) from error

@@ -76,7 +76,7 @@ def restore(
     """Rebuilds the network of a checkpoint from the config inside it and loads its weights.
 
     Args:
-        path: A checkpoint that `train` wrote.
+        path: A checkpoint that `train` wrote, or its run folder, whose best one is taken.
         overrides: Changes to the checkpoint's config, as on `train`'s command line.
         trusted: Prefixes of import paths that the config may name beside ours.
         accelerator: None: the one of the run, or the CPU where that is not there.
@@ -85,6 +85,7 @@ def restore(
         CheckpointError: If the file, its config or its weights won't do.
         ConfigError: If an override is impossible.
     """
+    path = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
     checkpoint = load_checkpoint(path)
     for key in ("config", "class_info"):
         if key not in checkpoint:

@@ -142,7 +142,7 @@ def _fit_and_score(
         record.end(
             Status.FINISHED,
             **scored.as_json(),
-            best_checkpoint=str(best.relative_to(folder)),
+            best_checkpoint=str(best.resolve().relative_to(folder.resolve())),
             epochs=trainer.current_epoch,
             steps=trainer.global_step,
             cost={**cost(scorer, datamodule, split), "train_seconds": seconds},

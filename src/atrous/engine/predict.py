@@ -101,6 +101,10 @@ def _pixels(image: AnyImage) -> NDArray[np.uint8]:
     """uint8 RGB (H, W, 3)."""
     if isinstance(image, str | Path):
         return read_image(Path(image))
+    if isinstance(image, PIL.Image.Image) and image.mode.startswith(("I", "F")):  # Pillow would cut them to 255
+        raise DataError(
+            f"an image is of Pillow's mode {image.mode}; expected 8 bits for each channel. Give its file, or scale it to 0 to 255."
+        )
     pixels = np.asarray(image.convert("RGB") if isinstance(image, PIL.Image.Image) else image)
     if pixels.ndim == 2:
         pixels = np.stack([pixels] * 3, axis=2)

@@ -105,6 +105,15 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
+def in_folder(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A run's config, whose paths may lead into the folder that it was copied or moved from, as that of this folder."""
+    for options in config.get("callbacks", {}).values():
+        place = Path(str(options.get("dirpath") or ""))
+        if place.is_absolute() and place.name == "checkpoints" and place.parent.resolve() != folder.resolve():
+            return moved(config, str(place.parent), str(folder))  # type: ignore[no-any-return]
+    return config
+
+
 def moved(value: Any, old: str, new: str) -> Any:
     """A copy with all paths in the folder `old`, also those that are keys, led to `new`."""
     if isinstance(value, dict):
