@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -21,7 +22,11 @@ def error_message(error: BaseException) -> str | None:
     if isinstance(error, AtrousError):
         return _without_worker_traceback(str(error))
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.strerror}: {error.filename}. Choose a folder that can be written, such as paths.runs=..."
+        unwritable = (
+            isinstance(error, PermissionError | FileExistsError | NotADirectoryError) or error.errno == errno.EROFS
+        )
+        remedy = "Choose a folder that can be written, such as paths.runs=..." if unwritable else "Check the path."
+        return f"{error.strerror}: {error.filename}. {remedy}"
     from hydra.errors import HydraException, InstantiationException  # most errors are told without
 
     cause = error.__cause__

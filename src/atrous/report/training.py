@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -67,11 +68,12 @@ class TrainingReport:
         """
         show_evaluation(self._console, evaluation)
         minutes, rest = divmod(round(seconds), 60)
+        checkpoint = shlex.quote(f"ckpt={short(best)}")  # to be pasted
         self._console.print(
             f"\ntrained for {minutes} min {rest} s; the run folder is [bold]{short(folder)}[/]\n"
             f"  look       {short(folder / 'samples')}: image | truth | prediction\n"
-            f"  predict    python -m atrous predict ckpt={short(best)} images=FOLDER\n"
-            f"  evaluate   python -m atrous evaluate ckpt={short(best)}\n"
+            f"  predict    python -m atrous predict {checkpoint} images=FOLDER\n"
+            f"  evaluate   python -m atrous evaluate {checkpoint}\n"
             "  ablate     python train.py -m model.output_stride=8,16 seed=0,1,2\n"
             "  real data  python train.py model=deeplabv3plus data=camvid data.root=FOLDER",
             soft_wrap=True,

@@ -148,7 +148,8 @@ class Process:
         self._process.stdin.close()
         ended = self.job.run.status
         expected = {Status.FINISHED: 0, Status.PRUNED: 0, Status.FAILED: 1}.get(ended)
-        if status - 128 not in NOTED and status != expected:
+        stopped = status - 128 in NOTED or (self._told and -status in NOTED)  # the second: while it still imported
+        if not stopped and status != expected:
             self.job.error = f"its process {_how(status)}; {self.job.folder / CONSOLE} holds its output"
         return True
 
