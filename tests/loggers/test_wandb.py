@@ -66,10 +66,9 @@ def offline(monkeypatch, tmp_path):
     return read
 
 
-@pytest.mark.parametrize("launcher", ["basic", "local"])
-def test_each_job_is_one_run_with_all_it_should_hold(offline, tiny, tmp_path, launcher):
+def test_each_job_is_one_run_with_all_it_should_hold(offline, tiny, tmp_path):
     arguments = [*tiny, f"paths.runs={tmp_path}", "study=seeds", "logger=wandb", "trainer.max_epochs=1", "seed=0,1"]
-    train.main(["-m", *arguments, f"hydra/launcher={launcher}", *["hydra.launcher.jobs=2"] * (launcher == "local")])
+    train.main(["-m", *arguments])
     runs = offline()
     assert [run["config"]["seed"] for run in runs] == [0, 1]
     for run in runs:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
+from two_processes import run_in_two
 
 from atrous.losses.border_weight import BorderWeight
 from atrous.losses.boundary import Boundary
@@ -84,7 +84,7 @@ def half(rank: int, store: Path, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory: pytest.TempPathFactory) -> list[dict[object, tuple[Tensor, Tensor]]]:
     folder = tmp_path_factory.mktemp("processes")
-    mp.spawn(half, args=(folder / "store", folder), nprocs=2)  # type: ignore[attr-defined]
+    run_in_two(half, folder / "store", folder)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

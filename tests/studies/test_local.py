@@ -21,6 +21,7 @@ from atrous.cli import train
 from atrous.errors import ConfigError
 from atrous.loggers.csv_logger import CSVLogger
 from atrous.runs.history import TAIL
+from atrous.runs.run import RESULT
 from atrous.studies import job_table
 from atrous.studies.job_table import HistoryTail, JobTable
 from atrous.studies.local import Share, deal, how_many
@@ -131,21 +132,18 @@ def test_the_weights_are_those_of_the_basic_launcher(tmp_path, capsys, monkeypat
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    arguments = ["-m", *TINY, "trainer.max_epochs=1", "data.num_workers=1", "seed=0,1"]
+    arguments = ["-m", *TINY, "trainer.max_epochs=1", "data.num_workers=1", "seed=0"]
     try:
         train.main([*arguments, f"paths.runs={tmp_path}/basic"])
     finally:
         torch.set_num_threads(threads)
     capsys.readouterr()
-    train.main(
-        [*arguments, f"paths.runs={tmp_path}/local", "hydra/launcher=local", f"hydra.launcher.jobs={max(2, CORES)}"]
-    )
+    train.main([*arguments, f"paths.runs={tmp_path}/local", "hydra/launcher=local", "hydra.launcher.jobs=2"])
     printed = capsys.readouterr().out
-    for seed in (0, 1):
-        basic, local = (folder_of(tmp_path / name / "sweep", seed) for name in ("basic", "local"))
-        assert differences(basic, local) == []
-        assert f"{local.name}: finished, mIoU {result(local)['scores']['miou']:.4f}" in printed
-        assert "epoch 1/1" in (local / "console.log").read_text()
+    basic, local = (next(tmp_path.glob(f"{name}/sweep/*/{RESULT}")).parent for name in ("basic", "local"))
+    assert differences(basic, local) == []
+    assert f"{local.name}: finished, mIoU {result(local)['scores']['miou']:.4f}" in printed
+    assert "epoch 1/1" in (local / "console.log").read_text()
 
 
 def test_a_signal_is_passed_on_and_every_job_saves(tmp_path, tiny):

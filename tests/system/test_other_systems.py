@@ -41,7 +41,7 @@ if __name__ == "__main__":
     sys.argv = ["atrous", "train", *tiny, f"paths.runs={runs}", "trainer.max_epochs=1"]
     main()
     (best,) = runs.rglob("best.ckpt")
-    sys.argv = ["atrous", "predict", f"ckpt={best}", "split=val", f"out={runs / 'predicted'}"]
+    sys.argv = ["atrous", "predict", f"ckpt={best}", "split=val", f"out={runs / 'predicted'}", "data.num_workers=0"]
     main()
     sys.argv = ["atrous", "report", str(runs), f"out={runs / 'report'}"]
     main()

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from timm.layers import BatchNormAct2d
 from torch import nn
+from two_processes import run_in_two
 
 from atrous.tasks.sync_batchnorm import SyncBatchNorm
 
@@ -43,7 +43,7 @@ def half(rank, store, results):
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sync")
-    mp.spawn(half, args=(folder / "store", folder), nprocs=2)
+    run_in_two(half, folder / "store", folder)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
