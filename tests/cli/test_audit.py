@@ -159,3 +159,10 @@ def test_a_sheet_leaves_out_what_cannot_be_read(command, root, tmp_path):
     assert command("splits=[val]") == 1
     assert (tmp_path / "out" / "audit.json").is_file()
     assert not (tmp_path / "out" / "samples.png").exists()
+
+
+def test_a_test_split_that_nobody_asked_for_is_no_finding(command, capsys, tmp_path):
+    root = write_folder(tmp_path / "own", names=[f"{n}" for n in range(6)])
+    files = [f"data.images={root / 'images'}", f"data.masks={root / 'masks'}", "data.class_names=[ground,cell]"]
+    assert command(*files, data="folder") == 0
+    assert "(split)" not in capsys.readouterr().out

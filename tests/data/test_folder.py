@@ -1,8 +1,13 @@
+import hashlib
+import unicodedata
+
 import numpy as np
 import pytest
 from fixtures import write_folder
 from PIL import Image
 
+from atrous.config.upgrade import upgraded
+from atrous.data.drawn_split import drawn_split
 from atrous.data.folder import Folder
 from atrous.errors import ConfigError, DataError
 
@@ -83,19 +88,76 @@ def drawn(root, **settings):
     }
 
 
-def test_drawn_splits_cover_everything_once_and_have_their_shares(many):
+def test_drawn_splits_cover_everything_once_and_have_exactly_their_shares(many):
     splits = drawn(many, val_fraction=0.2, test_fraction=0.3)
-    assert sum(map(len, splits.values())) == len(set.union(*splits.values())) == 200
-    assert len(splits["val"]) == pytest.approx(40, abs=15)
-    assert len(splits["test"]) == pytest.approx(60, abs=18)
+    assert {split: len(names) for split, names in splits.items()} == {"train": 100, "val": 40, "test": 60}
+    assert len(set.union(*splits.values())) == 200
     assert drawn(many, val_fraction=0.2, test_fraction=0.3, split_seed=1) != splits
 
 
-def test_new_files_move_none_of_the_old_ones(many, tmp_path):
-    fewer = write_folder(tmp_path, names=[f"{number:03d}" for number in range(150)], size=(2, 2))
-    before, after = (drawn(root, val_fraction=0.2, test_fraction=0.1) for root in (fewer, many))
-    for split, names in before.items():
-        assert names <= after[split]
+def test_new_files_move_no_more_of_the_old_ones_over_a_boundary():
+    for total, new, seed in ((10, 1, 0), (30, 7, 1), (150, 50, 2), (3, 1, 3)):
+        names = [f"{number:03d}" for number in range(total + new)]
+        shares = {"val": 0.2, "test": 0.1}
+        before = drawn_split(names[:total], shares, seed=seed)
+        after = drawn_split(names, shares, seed=seed)[:total]
+        for boundary in (("test",), ("test", "val")):
+            moved = sum((old in boundary) != (now in boundary) for old, now in zip(before, after, strict=True))
+            assert moved <= new
+
+
+@pytest.mark.parametrize(
+    ("total", "train", "val"), [(2, 1, 1), (3, 2, 1), (7, 6, 1), (8, 6, 2), (10, 8, 2), (30, 24, 6)]
+)
+def test_small_sets(total, train, val):
+    splits = drawn_split([f"image {n}" for n in range(total)], {"val": 0.2, "test": 0.0}, seed=0)
+    assert (splits.count("train"), splits.count("val")) == (train, val)
+
+
+def test_a_single_image_is_divided_by_no_share(tmp_path):
+    root = write_folder(tmp_path, names=["only"])
+    settings = {"class_names": TWO, **folders(root)}
+    assert len(Folder(split="train", **settings)) == 1
+    with pytest.raises(DataError, match=r"split 'val' is empty.*Add images.*'data.images={train: F, val: F}'"):
+        Folder(split="val", **settings)
+    twice = {kind: {"train": folder, "val": folder} for kind, folder in folders(root).items()}
+    assert names_of(Folder(split="val", class_names=TWO, **twice)) == ["only"]
+
+
+def test_two_forms_of_one_name_fall_to_one_split():
+    shares = {"val": 0.5, "test": 0.0}
+    names = [f"zelle ä ü {n}" for n in range(20)]
+    composed, decomposed = (
+        drawn_split([unicodedata.normalize(form, name) for name in names], shares, seed=0) for form in ("NFC", "NFD")
+    )
+    assert composed == decomposed
+
+
+def test_runs_of_before_keep_their_splits(many, tmp_path):
+    """Of the rule "hash": a name's split hangs on nothing but itself."""
+    shares = {"val": 0.2, "test": 0.1}
+    names = [f"{number:03d}" for number in range(200)]
+    splits = drawn_split(names, shares, seed=3, rule="hash")
+    hashes = [int(hashlib.sha256(f"3/{name}".encode()).hexdigest()[:16], 16) / 2**64 for name in names]
+    assert splits == ["test" if at < 0.1 else "val" if at < 0.1 + 0.2 else "train" for at in hashes]
+    config = {"data": {"dataset": {"_target_": "atrous.data.folder.Folder"}, "val_fraction": 0.2}}
+    assert upgraded(config)["data"]["split_rule"] == "hash"
+    assert "split_rule" not in upgraded({"data": {"dataset": {"_target_": "atrous.data.camvid.CamVid"}}})["data"]
+    root = write_folder(tmp_path, names=["train/a", "test/b", "train/c"])
+    (root / "all.csv").write_text("image,mask,Split\nimages/train/a.jpg,masks/train/a.png,test\n")
+    assert len(Folder(**ALL_TRAIN, **folders(root), split_rule="hash")) == 3
+    assert len(Folder(**ALL_TRAIN, csv=str(root / "all.csv"), split_rule="hash")) == 1
+
+
+def test_folders_called_train_and_test_are_not_divided_anew(tmp_path):
+    root = write_folder(tmp_path, names=["site/Train/a", "site/test/b"])
+    (root / "all.csv").write_text(
+        "image,mask\nimages/site/Train/a.jpg,masks/site/Train/a.png\nimages/site/test/b.jpg,masks/site/test/b.png\n"
+    )
+    for files in (folders(root), {"csv": str(root / "all.csv")}):
+        with pytest.raises(DataError, match=r"folders called Train, test.*'data.images={train: ..., val: ...}'.*CSV"):
+            Folder(**ALL_TRAIN, **files)
+    assert len(Folder(**ALL_TRAIN, **folders(write_folder(tmp_path / "one", names=["train/a", "more/b"])))) == 2
 
 
 def test_masks_by_colour(root):
@@ -124,6 +186,7 @@ def test_a_value_map(root):
         ({"csv": "a.csv"}, "give images and masks .*or csv alone"),
         ({"images": {"train": "a"}}, "give images and masks .*or csv alone"),
         ({"val_fraction": 0.6, "test_fraction": 0.4}, "val_fraction=0.6 and test_fraction=0.4: .*below 1"),
+        ({"split_rule": "random"}, "split_rule=random.*rank, hash"),
         ({"val_fraction": -0.1}, "val_fraction=-0.1"),
         ({"class_names": ["a", "a"]}, "class names repeat"),
         ({"ignore_index": 1}, "ignore_index 1 is the class 'cell'"),
@@ -140,7 +203,37 @@ def test_impossible_settings(root, change, message):
 
 
 def test_an_empty_drawn_split(root):
-    with pytest.raises(DataError, match=r"split 'test' is empty: none of 3 samples .*Raise test_fraction, or"):
+    with pytest.raises(DataError, match=r"split 'test' is empty: of 3 samples.*Raise test_fraction") as error:
         Folder(split="test", class_names=TWO, **folders(root))
-    with pytest.raises(DataError, match="split 'train' is empty: all 3 samples"):
-        Folder(split="train", class_names=TWO, **folders(root), val_fraction=0.999)
+    assert error.value.kind == "absent"
+
+
+@pytest.mark.parametrize("header", ["Image,MASK,Split", "image, mask , split", "image,mask,SPLIT"])
+def test_capitals_and_spaces_in_a_csv_mean_nothing(root, header):
+    (root / "all.csv").write_text(header + "\nimages/c.jpg,masks/c.png, Val\nimages/a/1.jpg,masks/a/1.png,TRAIN\n")
+    settings = {"class_names": TWO, "csv": str(root / "all.csv")}
+    assert names_of(Folder(split="train", **settings)) == ["images/a/1"]
+    assert names_of(Folder(split="val", **settings)) == ["images/c"]
+
+
+@pytest.mark.parametrize(
+    ("column", "values"), [("subset", "01"), ("Usage", ["train", "test"]), ("part of", ["training", "Validation"])]
+)
+def test_a_split_under_another_name_is_not_drawn_anew(root, column, values):
+    lines = [f"images/{name}.jpg,masks/{name}.png,{value}" for name, value in zip(("c", "a/1"), values, strict=True)]
+    (root / "all.csv").write_text("\n".join([f"image,mask,{column}", *lines]))
+    with pytest.raises(DataError, match=rf"no column split.*'{column.lower()}'.*Call it split"):
+        Folder(**ALL_TRAIN, csv=str(root / "all.csv"))
+
+
+def test_other_columns_of_a_csv_are_left_alone(root):
+    (root / "all.csv").write_text(
+        "image,mask,patient,notes\nimages/c.jpg,masks/c.png,7,\nimages/a/1.jpg,masks/a/1.png\n"
+    )
+    assert names_of(Folder(**ALL_TRAIN, csv=str(root / "all.csv"))) == ["images/c", "images/a/1"]
+
+
+def test_two_columns_of_one_name(root):
+    (root / "all.csv").write_text("image,mask,split,Split\nimages/c.jpg,masks/c.png,train,test\n")
+    with pytest.raises(DataError, match="2 columns called split"):
+        Folder(**ALL_TRAIN, csv=str(root / "all.csv"))

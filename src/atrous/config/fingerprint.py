@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Any
 
-from atrous.config.upgrade import MEANT, MOVED
+from atrous.config.upgrade import MEANT, MEANT_OF_DATA, MOVED
 
 # What changes neither the weights nor the scores: names, loggers, places, speed, and how often a run is saved.
 NOT_COUNTED = (
@@ -27,7 +27,7 @@ NOT_COUNTED = (
 
 
 # Of stored fingerprints: names the tables that they depend on. One of other tables is made again from config.yaml.
-VERSION = hashlib.sha256(json.dumps([NOT_COUNTED, MOVED, MEANT]).encode()).hexdigest()[:8]
+VERSION = hashlib.sha256(json.dumps([NOT_COUNTED, MOVED, MEANT, MEANT_OF_DATA]).encode()).hexdigest()[:8]
 
 
 def fingerprint(config: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 `upgraded` is applied whenever a stored config is read, before trust, fingerprint and building. A class that moves gets a row
 in `MOVED`, a callback that is renamed one in `RENAMED_CALLBACKS`. A new key, and one that says what equal settings meant
-before (how a split is drawn, a default network), gets a row in `MEANT`.
+before (how a split is drawn, a default network), gets a row in `MEANT`, or in `MEANT_OF_DATA` where one data set has it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ MEANT: dict[str, Any] = {
     "trainer.val_check_interval": 1.0,
     "trainer.gradient_clip_algorithm": "norm",
 }
+# The same of keys in `data` that one data set has.
+MEANT_OF_DATA: dict[str, dict[str, Any]] = {"atrous.data.folder.Folder": {"split_rule": "hash"}}
 
 
 def upgraded(config: dict[str, Any]) -> dict[str, Any]:
@@ -42,6 +44,9 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
             part = part.get(name) if isinstance(part, dict) else None
         if isinstance(part, dict):
             part.setdefault(last, value)
+    data = new.get("data")
+    if isinstance(data, dict) and isinstance(data.get("dataset"), dict):
+        new["data"] = {**MEANT_OF_DATA.get(str(data["dataset"].get("_target_")), {}), **data}
     return new
 
 

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import csv as csv_module
-import hashlib
-import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
+from atrous.data.drawn_split import RULES, drawn_split
 from atrous.data.io.files import Color, first_few
-from atrous.data.io.listing import list_images
 from atrous.data.io.masks import MaskReader
+from atrous.data.pairing import LAYOUT, SPLITS, from_csv, from_folders, refuse_hidden_folders
 from atrous.data.pairs import FilePairs
 from atrous.data.voc import voc_colors
 from atrous.errors import ConfigError, DataError
 from atrous.types import IGNORE_INDEX, ClassInfo
-
-SPLITS = ("train", "val", "test")
-_LAYOUT = (
-    "Expected an image file per sample and a mask of the same name (plus mask_suffix) in any of the usual formats."
-)
 
 
 class Folder(FilePairs):
@@ -35,7 +26,7 @@ class Folder(FilePairs):
     - `csv`: a file with the columns image and mask, relative to the file's own folder, and perhaps split (train, val
       or test); without it the split is drawn.
 
-    A drawn split depends on a sample's name and `split_seed` alone: new files move none of the old ones.
+    A split is drawn by the samples' names and `split_seed`, see `drawn_split`.
 
     Args:
         split: "train", "val" or "test".
@@ -52,6 +43,8 @@ class Folder(FilePairs):
         val_fraction: Share of a drawn val split, 0 to 1.
         test_fraction: Share of a drawn test split, 0 to 1.
         split_seed: Another seed draws other splits.
+        split_rule: "rank"; "hash" as runs of before it, which also took any other column than `split` for none and
+            looked for no train and val folders among those of a split to be drawn.
 
     Raises:
         ConfigError: If settings are missing, contradict each other or are outside their range.
@@ -74,6 +67,7 @@ class Folder(FilePairs):
         val_fraction: float = 0.2,
         test_fraction: float = 0.0,
         split_seed: int = 0,
+        split_rule: str = "rank",
     ) -> None:
         if split not in SPLITS:
             raise ConfigError(f"no split {split!r}; choose one of {', '.join(SPLITS)}.")
@@ -82,6 +76,8 @@ class Folder(FilePairs):
                 f"val_fraction={val_fraction} and test_fraction={test_fraction}: expected numbers from 0, with a sum "
                 "below 1, such as 0.2 and 0."
             )
+        if split_rule not in RULES:
+            raise ConfigError(f"split_rule={split_rule} is impossible; choose one of {', '.join(RULES)}.")
         colors = [_color(color) for color in palette] if palette is not None else voc_colors(len(class_names))
         try:
             class_info = ClassInfo(tuple(class_names), tuple(colors), ignore_index)
@@ -95,36 +91,39 @@ class Folder(FilePairs):
 
         drawn = True
         if csv is not None and images is None and masks is None:
-            pairs, drawn = _from_csv(Path(csv), split)
+            pairs, drawn = from_csv(Path(csv), split, exact_names=split_rule == "hash")
         elif csv is None and isinstance(images, str) and isinstance(masks, str):
-            pairs = _from_folders(Path(images), Path(masks), mask_suffix)
+            pairs = from_folders(Path(images), Path(masks), mask_suffix)
         elif csv is None and isinstance(images, Mapping) and isinstance(masks, Mapping):
             drawn = False
             if split not in images or split not in masks:
                 raise DataError(
                     f"no folders for the split {split!r}: images has {first_few(list(images)) or 'none'}, masks has "
-                    f"{first_few(list(masks)) or 'none'}. Add images.{split}=... and masks.{split}=... ."
+                    f"{first_few(list(masks)) or 'none'}. Add images.{split}=... and masks.{split}=... .",
+                    kind="absent",
                 )
-            pairs = _from_folders(Path(images[split]), Path(masks[split]), mask_suffix)
+            pairs = from_folders(Path(images[split]), Path(masks[split]), mask_suffix)
         else:
             raise ConfigError(
                 f"images={images}, masks={masks}, csv={csv}: give images and masks (two folders, or a folder for each "
                 "split), or csv alone."
             )
         if drawn:
-            total = len(pairs)
-            shares = {"val": val_fraction, "test": test_fraction}
-            pairs = [pair for pair in pairs if _draw(pair.name, shares, split_seed) == split]
+            names = [pair.name for pair in pairs]
+            if split_rule != "hash":
+                refuse_hidden_folders(names)
+            splits = drawn_split(names, {"val": val_fraction, "test": test_fraction}, seed=split_seed, rule=split_rule)
+            pairs = [pair for pair, drawn_for in zip(pairs, splits, strict=True) if drawn_for == split]
             if not pairs:
                 raise DataError(
-                    f"the split {split!r} is empty: none of {total} samples fell to it with val_fraction={val_fraction} "
-                    f"and test_fraction={test_fraction}. Raise {split}_fraction, or choose another split_seed."
-                    if split != "train"
-                    else f"the split 'train' is empty: all {total} samples fell to val and test. Lower val_fraction."
+                    f"the split {split!r} is empty: of {len(names)} samples, {splits.count('train')} are train, "
+                    f"{splits.count('val')} val and {splits.count('test')} test, by val_fraction={val_fraction} and "
+                    f"test_fraction={test_fraction}. {_more(split, len(names))}",
+                    kind="absent" if split == "test" and test_fraction == 0 else "",
                 )
         super().__init__(
             title=f"the split {split!r}",
-            remedy=_LAYOUT if csv is None else f"Paths in {csv} start at its folder.",
+            remedy=LAYOUT if csv is None else f"Paths in {csv} start at its folder.",
             names=[pair.name for pair in pairs],
             images=[pair.image for pair in pairs],
             masks=[pair.mask for pair in pairs],
@@ -132,98 +131,19 @@ class Folder(FilePairs):
         )
 
 
-class _Pair(NamedTuple):
-    name: str
-    image: str
-    mask: str
-
-
-def _from_folders(images: Path, masks: Path, mask_suffix: str) -> list[_Pair]:
-    mask_files = _by_name(masks, "masks")
-    image_files = _by_name(images, "images")
-    if mask_suffix and images.resolve() == masks.resolve():
-        image_files = {name: path for name, path in image_files.items() if not name.endswith(mask_suffix)}
-    if not image_files:
-        raise DataError(f"no images in {images}. {_LAYOUT}")
-    missing = [name for name in image_files if name + mask_suffix not in mask_files]
-    if missing:
-        expected = f"{masks / missing[0]}{mask_suffix}.png"
-        raise DataError(
-            f"{len(missing)} of {len(image_files)} images in {images} have no mask: {first_few(missing)}. Expected one such "
-            f"as {expected}; found in {masks}: {first_few(list(mask_files)) or 'none'}. Add the masks, or set mask_suffix."
-        )
-    return [_Pair(name, path, mask_files[name + mask_suffix]) for name, path in image_files.items()]
-
-
-def _by_name(folder: Path, setting: str) -> dict[str, str]:
-    """The image files of a folder by their relative path without extension."""
-    if not folder.is_dir():
-        raise DataError(f"no folder {folder} ({setting}=...). {_LAYOUT}")
-    files: dict[str, str] = {}
-    for file in list_images(folder):
-        name, path = os.path.splitext(file)[0], os.path.join(folder, file)
-        if name in files:
-            raise DataError(f"{files[name]} and {path} have one name; rename one, or take it away.")
-        files[name] = path
-    return files
-
-
-def _from_csv(path: Path, split: str) -> tuple[list[_Pair], bool]:
-    """The CSV's pairs, and whether their split is still to be drawn."""
-    if not path.is_file():
-        raise DataError(
-            f"no file {path} (csv=...). Expected a CSV file with the columns image, mask and perhaps split."
-        )
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv_module.DictReader(file)
-            rows, columns = list(reader), list(reader.fieldnames or ())
-    except (UnicodeDecodeError, csv_module.Error) as error:
-        raise DataError(f"{path} is no CSV file in UTF-8: {error}. Save it as CSV UTF-8.") from error
-    if not {"image", "mask"} <= set(columns):
-        raise DataError(
-            f"{path} has the columns {first_few(columns) or 'none'}; expected image, mask and perhaps split in its first line."
-        )
-    has_split = "split" in columns
-    for number, row in enumerate(rows, start=2):
-        if not row["image"] or not row["mask"] or (has_split and row["split"] not in SPLITS):
-            raise DataError(
-                f"{path}, line {number}: image={row['image']!r}, mask={row['mask']!r}"
-                + (f", split={row['split']!r}" if has_split else "")
-                + "; expected two paths"
-                + (f" and one of {', '.join(SPLITS)}." if has_split else ".")
-            )
-    if has_split:
-        there = sorted({row["split"] for row in rows})
-        rows = [row for row in rows if row["split"] == split]
-        if not rows:
-            raise DataError(
-                f"{path} has no rows of the split {split!r}, only of {first_few(there) or 'none'}. Add some."
-            )
-    if not rows:
-        raise DataError(f"{path} lists no images. Add a line image,mask for each.")
-    folder = path.parent
-    pairs = [
-        _Pair(os.path.splitext(row["image"])[0], os.path.join(folder, row["image"]), os.path.join(folder, row["mask"]))
-        for row in rows
-    ]
-    if len({pair.name for pair in pairs}) < len(pairs):
-        counts = Counter(pair.name for pair in pairs)
-        raise DataError(
-            f"{path} lists {first_few([name for name, n in counts.items() if n > 1])} twice. Delete a line."
-        )
-    return pairs, not has_split
-
-
-def _draw(name: str, shares: Mapping[str, float], seed: int) -> str:
-    """The split of a name: test, then val, then train along a hash's way from 0 to 1."""
-    position = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8]) / 2**64
-    if position < shares["test"]:
-        return "test"
-    return "val" if position < shares["test"] + shares["val"] else "train"
-
-
 def _color(color: Sequence[int]) -> Color:
     if len(color) != 3 or not all(isinstance(part, int) and 0 <= part <= 255 for part in color):
         raise ConfigError(f"colour {list(color)} is impossible; expected [red, green, blue], each 0 to 255.")
     return color[0], color[1], color[2]
+
+
+def _more(split: str, total: int) -> str:
+    """What can be done about an empty split."""
+    if split == "train":
+        return "Lower val_fraction and test_fraction."
+    same = (
+        ""
+        if split == "test"
+        else ", or validate on the images that train: 'data.images={train: F, val: F}', masks alike"
+    )
+    return f"Raise {split}_fraction{same}." if total > 1 else f"Add images{same}."
