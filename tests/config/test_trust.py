@@ -284,7 +284,12 @@ def test_the_trainer_calls_nothing_else(tmp_path):
 
 @pytest.mark.parametrize(
     "value",
-    ["${oc.env:ATROUS_TEST_SECRET}", "x/${oc.decode:${oc.env:ATROUS_TEST_SECRET}}", "${len:${model}}", "${.a}${.a}"],
+    [
+        "${oc.env:ATROUS_TEST_SECRET}",
+        "x/${oc.decode:${oc.env:ATROUS_TEST_SECRET}}",
+        "${class_count:model}",
+        "${.a}${.a}",
+    ],
 )
 @pytest.mark.parametrize("place", ["value", "key", "other part"])
 def test_no_interpolation_is_resolved(tmp_path, monkeypatch, value, place):

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from atrous.config.checks import check_config
+from atrous.config.class_names import class_names
 from atrous.errors import ConfigError
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
@@ -25,9 +26,18 @@ CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "con
 def prepare() -> None:
     """Registers our resolvers and sets the environment that imports further down read."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks a registry at import otherwise
-    OmegaConf.register_new_resolver("len", len, replace=True)
+    OmegaConf.register_new_resolver("class_count", _class_count, replace=True)
     OmegaConf.register_new_resolver("or", lambda *values: next(filter(None, values), None), replace=True)
     OmegaConf.register_new_resolver("main_score", _main_score, replace=True)
+
+
+def _class_count(key: str, *, _root_: DictConfig) -> int | None:
+    """Given the names' key, since those may be left out; None where they are none, which `_read_class_names` refuses."""
+    given = OmegaConf.select(_root_, key)
+    try:
+        return len(class_names(OmegaConf.to_container(given) if OmegaConf.is_config(given) else given))
+    except ConfigError:
+        return None
 
 
 def _main_score(task: str, field: str) -> Any:
@@ -65,8 +75,9 @@ def compose_groups(
 ) -> dict[str, Any]:
     """The groups of a training's config that building a network takes, checked; only `required` ones may lack no value."""
     cfg = compose("train", overrides)
-    _refuse_missing([f"{group}.{key}" for group in required for key in OmegaConf.missing_keys(cfg[group])])
+    _refuse_missing([key for group in required for key in sorted(OmegaConf.missing_keys(cfg[group]))])
     config: dict[str, Any] = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in groups}
+    _read_class_names(config)
     check_config(config)
     return config
 
@@ -117,7 +128,16 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     _refuse_missing(sorted(OmegaConf.missing_keys(cfg)))
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)  # a composed config is a mapping
-    return {str(key): value for key, value in plain.items()}
+    config = {str(key): value for key, value in plain.items()}
+    _read_class_names(config)
+    return config
+
+
+def _read_class_names(config: dict[str, Any]) -> None:
+    """Puts the names in the place of the file that has them: a run is what they were as it began."""
+    data = config.get("data")
+    if isinstance(data, dict) and "class_names" in data and (data["class_names"] != MISSING or not data["num_classes"]):
+        data["class_names"] = class_names(data["class_names"])
 
 
 def _refuse_missing(keys: Sequence[str]) -> None:
