@@ -302,7 +302,7 @@ FOLDERS = {
         ["have no mask: b. Expected one such as", "b.png"]),
     "two images of one name": (lambda root: twin(image_of_b(root)), ["b.jpg", "b.png", "have one name; rename one"]),
     "two masks of one name": (lambda root: Image.new("L", (8, 8)).save(mask_of_b(root).with_suffix(".tif")),
-        ["b.png", "b.tif", "have one name; rename one"]),
+        ["b.png", "b.tif", "have one name; rename one", "mask_name=*", "CSV"]),
     "masks as npy files": (lambda root: mask_of_b(root).rename(mask_of_b(root).with_suffix(".npy")),
         ["have no mask: b. Expected one such as", "b.png"]),
     "a name of another case": (lambda root: mask_of_b(root).rename(mask_of_b(root).with_stem("B")),

@@ -1,4 +1,5 @@
 import hashlib
+import re
 import unicodedata
 
 import numpy as np
@@ -7,8 +8,10 @@ from fixtures import write_folder
 from PIL import Image
 
 from atrous.config.upgrade import upgraded
+from atrous.data.audit.audit import audit
 from atrous.data.drawn_split import drawn_split
 from atrous.data.folder import Folder
+from atrous.data.quick_check import check
 from atrous.errors import ConfigError, DataError
 
 NAMES = ["b/2", "a/1", "c"]
@@ -237,3 +240,95 @@ def test_two_columns_of_one_name(root):
     (root / "all.csv").write_text("image,mask,split,Split\nimages/c.jpg,masks/c.png,train,test\n")
     with pytest.raises(DataError, match="2 columns called split"):
         Folder(**ALL_TRAIN, csv=str(root / "all.csv"))
+
+
+def renamed(root, image, mask):
+    for folder, pattern in (("images", image), ("masks", mask)):
+        for path in sorted((root / folder).rglob("*.*")):
+            path.rename(path.with_name(pattern.replace("*", path.stem) + path.suffix))
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [("*_leftImg8bit", "*_gtFine_labelIds"), ("img_*", "mask_*"), ("*", "gt.*"), ("im-*-x", "*")],
+)
+def test_names_with_something_before_and_after(tmp_path, image, mask):
+    root = write_folder(tmp_path, names=["a/x_1", "a/x_2", "b/x_10"])
+    expected = [Folder(**ALL_TRAIN, **folders(root))[index].mask for index in range(3)]
+    renamed(root, image, mask)
+    with pytest.raises(DataError, match="have no mask") as error:
+        Folder(**ALL_TRAIN, **folders(root))
+    said = re.findall(r"'data\.(image_name|mask_name)=([^']*)'", str(error.value))  # as proposed, it works
+    for names in (dict(said), {"image_name": image, "mask_name": mask}):
+        dataset = Folder(**ALL_TRAIN, **folders(root), **names)
+        for index, values in enumerate(expected):
+            np.testing.assert_array_equal(dataset[index].mask, values)
+    assert dataset.left_out == ()
+
+
+def test_two_forms_of_a_name_are_one(tmp_path):
+    root = write_folder(tmp_path, names=["größe 1", "é"])
+    renamed(root, "*", "*")
+    for path in list((root / "images").iterdir()):
+        path.rename(path.with_name(unicodedata.normalize("NFD", path.name)))
+    for path in list((root / "masks").iterdir()):
+        path.rename(path.with_name(unicodedata.normalize("NFC", path.name)))
+    assert len(Folder(**ALL_TRAIN, **folders(root))) == 2
+
+
+def test_a_pattern_with_an_extension_chooses_between_two_images_of_one_name(root):
+    Image.new("RGB", (8, 8)).save(root / "images" / "c.png")
+    with pytest.raises(DataError, match=r"have one name.*'data.image_name=\*.png'.*CSV"):
+        Folder(**ALL_TRAIN, **folders(root))
+    assert names_of(Folder(**ALL_TRAIN, **folders(root), image_name="*.jpg")) == ["a/1", "b/2", "c"]
+
+
+def test_a_folder_of_masks_inside_that_of_the_images(root):
+    (root / "masks").rename(root / "images" / "masks")
+    inside = {"images": str(root / "images"), "masks": str(root / "images" / "masks")}
+    dataset = Folder(**ALL_TRAIN, **inside)
+    assert (names_of(dataset), dataset.left_out) == (["a/1", "b/2", "c"], ())
+
+
+def test_no_file_is_its_own_mask(root):
+    with pytest.raises(ConfigError, match=r"each file would be its own mask.*data.mask_name=\*_mask"):
+        Folder(**ALL_TRAIN, images=str(root / "masks"), masks=str(root / "masks"))
+
+
+def test_files_that_belong_to_no_sample_are_refused_unless_accepted(root):
+    assert Folder(**ALL_TRAIN, **folders(root)).left_out == ()
+    good = Folder(**ALL_TRAIN, **folders(root)).cache_key()
+    Image.new("L", (8, 8)).save(root / "masks" / "alone.png")
+    (root / "images" / "scan.jp2").write_bytes(b"x")
+    dataset = Folder(**ALL_TRAIN, **folders(root))
+    assert dataset.cache_key() != good
+    with pytest.raises(DataError, match=r"2 files belong to no sample.*alone.png.*scan.jp2.*accept=\[unpaired\]"):
+        check(dataset)
+    assert [(found.kind, found.severity) for found in audit({"train": dataset}).findings[:1]] == [("unpaired", "error")]
+    assert audit({"train": dataset}, accept=["unpaired"]).errors == ()
+    check(Folder(**ALL_TRAIN, **folders(root), split_rule="hash"))  # a run of before goes on
+
+
+def test_masks_of_several_splits_in_one_folder_belong_to_all(tmp_path):
+    root = write_folder(tmp_path, names=["a", "b"])
+    (root / "val").mkdir()
+    (root / "images" / "b.jpg").rename(root / "val" / "b.jpg")
+    masks = str(root / "masks")
+    settings = {
+        "images": {"train": str(root / "images"), "val": str(root / "val")},
+        "masks": {"train": masks, "val": masks},
+    }
+    assert Folder(split="train", class_names=TWO, **settings).left_out == ()
+
+
+def test_a_jfif_is_a_jpeg(root):
+    (root / "images" / "c.jpg").rename(root / "images" / "c.jfif")
+    assert names_of(Folder(**ALL_TRAIN, **folders(root))) == ["a/1", "b/2", "c"]
+
+
+@pytest.mark.parametrize("names", [{"image_name": "img_"}, {"mask_name": "*_*"}, {"image_name": "a/*"}])
+def test_impossible_patterns(root, names):
+    with pytest.raises(ConfigError, match=r"_name=.*one \* for"):
+        Folder(**ALL_TRAIN, **folders(root), **names)
+    with pytest.raises(ConfigError, match=r"mask_suffix=_m and mask_name=m_\* say the same"):
+        Folder(**ALL_TRAIN, **folders(root), mask_suffix="_m", mask_name="m_*")

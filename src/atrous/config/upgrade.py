@@ -31,7 +31,9 @@ MEANT: dict[str, Any] = {
     "trainer.gradient_clip_algorithm": "norm",
 }
 # The same of keys in `data` that one data set has.
-MEANT_OF_DATA: dict[str, dict[str, Any]] = {"atrous.data.folder.Folder": {"split_rule": "hash"}}
+MEANT_OF_DATA: dict[str, dict[str, Any]] = {
+    "atrous.data.folder.Folder": {"split_rule": "hash", "image_name": "*", "mask_name": "*"}
+}
 
 
 def upgraded(config: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from atrous.data.drawn_split import RULES, drawn_split
 from atrous.data.io.files import Color, first_few
 from atrous.data.io.masks import MaskReader
-from atrous.data.pairing import LAYOUT, SPLITS, from_csv, from_folders, refuse_hidden_folders
+from atrous.data.pairing import LAYOUT, SPLITS, Names, from_csv, from_folders, refuse_hidden_folders
 from atrous.data.pairs import FilePairs
 from atrous.data.voc import voc_colors
 from atrous.errors import ConfigError, DataError
@@ -20,8 +20,8 @@ class Folder(FilePairs):
 
     Where the files come from, one of:
 
-    - `images` and `masks`, a folder each: a mask has its image's path and name, plus `mask_suffix`, with any extension;
-      the split is drawn.
+    - `images` and `masks`, a folder each: a mask has its image's path and name, or what `image_name` and `mask_name`
+      say, with any extension; the split is drawn.
     - `images` and `masks`, a mapping from split to folder each.
     - `csv`: a file with the columns image and mask, relative to the file's own folder, and perhaps split (train, val
       or test); without it the split is drawn.
@@ -34,7 +34,9 @@ class Folder(FilePairs):
         images: The images' folder, or one for each split.
         masks: The masks' folder, or one for each split.
         csv: The CSV file.
-        mask_suffix: What a mask's name has after its image's, such as "_mask".
+        mask_suffix: What a mask's name has after its image's, such as "_mask": short for `mask_name` "*_mask".
+        image_name: How the images are called, with a `*` for what their masks' names have as well, such as "img_*".
+        mask_name: How the masks are called, such as "mask_*".
         value_map: From the values stored in the masks to class indices, such as {0: 0, 255: 1}; a value that it does
             not name is an error. None: the masks store class indices and `ignore_index`.
         palette: (R, G, B) per class. Given, RGB masks and indexed ones are read by colour.
@@ -44,7 +46,7 @@ class Folder(FilePairs):
         test_fraction: Share of a drawn test split, 0 to 1.
         split_seed: Another seed draws other splits.
         split_rule: "rank"; "hash" as runs of before it, which also took any other column than `split` for none and
-            looked for no train and val folders among those of a split to be drawn.
+            looked neither for train and val folders among those of a split to be drawn nor for files that belong to none.
 
     Raises:
         ConfigError: If settings are missing, contradict each other or are outside their range.
@@ -60,6 +62,8 @@ class Folder(FilePairs):
         masks: str | Mapping[str, str] | None = None,
         csv: str | None = None,
         mask_suffix: str = "",
+        image_name: str = "*",
+        mask_name: str = "*",
         value_map: Mapping[int, int] | None = None,
         palette: Sequence[Sequence[int]] | None = None,
         ignore_colors: Sequence[Sequence[int]] = (),
@@ -89,11 +93,13 @@ class Folder(FilePairs):
             raise ConfigError("palette and ignore_colors name a colour twice; give each class its own.")
         reader = MaskReader(class_info=class_info, value_map=value_map, colors=by_color)
 
+        names = _names(image_name, mask_name, mask_suffix)
         drawn = True
+        left_out: tuple[str, ...] = ()
         if csv is not None and images is None and masks is None:
             pairs, drawn = from_csv(Path(csv), split, exact_names=split_rule == "hash")
         elif csv is None and isinstance(images, str) and isinstance(masks, str):
-            pairs = from_folders(Path(images), Path(masks), mask_suffix)
+            pairs, left_out = from_folders(Path(images), Path(masks), names)
         elif csv is None and isinstance(images, Mapping) and isinstance(masks, Mapping):
             drawn = False
             if split not in images or split not in masks:
@@ -102,23 +108,26 @@ class Folder(FilePairs):
                     f"{first_few(list(masks)) or 'none'}. Add images.{split}=... and masks.{split}=... .",
                     kind="absent",
                 )
-            pairs = from_folders(Path(images[split]), Path(masks[split]), mask_suffix)
+            same = [
+                Path(images[other]) for other, folder in masks.items() if other in images and folder == masks[split]
+            ]
+            pairs, left_out = from_folders(Path(images[split]), Path(masks[split]), names, more_images=same)
         else:
             raise ConfigError(
                 f"images={images}, masks={masks}, csv={csv}: give images and masks (two folders, or a folder for each "
                 "split), or csv alone."
             )
         if drawn:
-            names = [pair.name for pair in pairs]
+            stems = [pair.name for pair in pairs]
             if split_rule != "hash":
-                refuse_hidden_folders(names)
-            splits = drawn_split(names, {"val": val_fraction, "test": test_fraction}, seed=split_seed, rule=split_rule)
+                refuse_hidden_folders(stems)
+            splits = drawn_split(stems, {"val": val_fraction, "test": test_fraction}, seed=split_seed, rule=split_rule)
             pairs = [pair for pair, drawn_for in zip(pairs, splits, strict=True) if drawn_for == split]
             if not pairs:
                 raise DataError(
-                    f"the split {split!r} is empty: of {len(names)} samples, {splits.count('train')} are train, "
+                    f"the split {split!r} is empty: of {len(stems)} samples, {splits.count('train')} are train, "
                     f"{splits.count('val')} val and {splits.count('test')} test, by val_fraction={val_fraction} and "
-                    f"test_fraction={test_fraction}. {_more(split, len(names))}",
+                    f"test_fraction={test_fraction}. {_more(split, len(stems))}",
                     kind="absent" if split == "test" and test_fraction == 0 else "",
                 )
         super().__init__(
@@ -128,6 +137,7 @@ class Folder(FilePairs):
             images=[pair.image for pair in pairs],
             masks=[pair.mask for pair in pairs],
             reader=reader,
+            left_out=() if split_rule == "hash" else left_out,
         )
 
 
@@ -135,6 +145,18 @@ def _color(color: Sequence[int]) -> Color:
     if len(color) != 3 or not all(isinstance(part, int) and 0 <= part <= 255 for part in color):
         raise ConfigError(f"colour {list(color)} is impossible; expected [red, green, blue], each 0 to 255.")
     return color[0], color[1], color[2]
+
+
+def _names(image_name: str, mask_name: str, mask_suffix: str) -> Names:
+    for key, pattern in {"image_name": image_name, "mask_name": mask_name}.items():
+        if pattern.count("*") != 1 or "/" in pattern:
+            raise ConfigError(
+                f"{key}={pattern} is impossible; give a name with one * for what images and masks have in common, such as img_*, "
+                "without folders."
+            )
+    if mask_suffix and mask_name != "*":
+        raise ConfigError(f"mask_suffix={mask_suffix} and mask_name={mask_name} say the same; give one of them.")
+    return Names(image_name, f"*{mask_suffix}" if mask_suffix else mask_name)
 
 
 def _more(split: str, total: int) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv as csv_module
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from atrous.data.io.files import first_few
-from atrous.data.io.listing import list_images
-from atrous.errors import DataError
+from atrous.data.io.files import IMAGE_SUFFIXES, first_few
+from atrous.data.io.listing import UNREAD_SUFFIXES, list_images
+from atrous.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
 SPLIT_WORDS = frozenset(
@@ -50,7 +51,7 @@ _SPLIT_COLUMNS = SPLIT_WORDS | frozenset(
         "dataset_split",
     ]
 )
-LAYOUT = "Expected an image file per sample and a mask of the same name (plus mask_suffix) in any of the usual formats."
+LAYOUT = "Expected an image file per sample and a mask of the same name in any of the usual formats."
 
 
 class Pair(NamedTuple):
@@ -59,34 +60,132 @@ class Pair(NamedTuple):
     mask: str
 
 
-def from_folders(images: Path, masks: Path, mask_suffix: str) -> list[Pair]:
-    mask_files = _by_name(masks, "masks")
-    image_files = _by_name(images, "images")
-    if mask_suffix and images.resolve() == masks.resolve():
-        image_files = {name: path for name, path in image_files.items() if not name.endswith(mask_suffix)}
+class Pairing(NamedTuple):
+    """The pairs, and the files that belong to none: masks without an image, images of an unknown format."""
+
+    pairs: list[Pair]
+    left_out: tuple[str, ...] = ()
+
+
+class Names(NamedTuple):
+    """How image and mask files are called, each with one `*` for what is the same in both, such as "*_mask".
+
+    A pattern is compared with a file's name without and then with its extension; folders must be the same.
+    """
+
+    image: str = "*"
+    mask: str = "*"
+
+
+def from_folders(images: Path, masks: Path, names: Names, *, more_images: Sequence[Path] = ()) -> Pairing:
+    """Pairs the images of a folder with the masks of another, or of the same, and the folders below.
+
+    Two forms of one Unicode string are one name.
+
+    Args:
+        images: The images' folder. Where the masks' is inside it, that holds no images; and so the other way round.
+        masks: The masks' folder.
+        names: How they are called.
+        more_images: Folders of other splits' images, whose masks are here as well.
+
+    Raises:
+        ConfigError: If the images would be their own masks.
+        DataError: If there are no images, one has no mask, or two files have one name.
+    """
+    if images.resolve() == masks.resolve() and names.image == names.mask:
+        raise ConfigError(
+            f"images and masks are both {images}, and each file would be its own mask. Say what the masks are called, such as "
+            "data.mask_name=*_mask or data.mask_suffix=_mask."
+        )
+    mask_files = _by_key(masks, "masks", names.mask, without=images)
+    image_files = _by_key(images, "images", names.image, without=masks)
+    if names.image == "*" and images.resolve() == masks.resolve():  # the masks are no images, then
+        own = {path for _, path in mask_files.values()}
+        image_files = {key: found for key, found in image_files.items() if found[1] not in own}
     if not image_files:
-        raise DataError(f"no images in {images}. {LAYOUT}")
-    missing = [name for name in image_files if name + mask_suffix not in mask_files]
+        called = "" if names.image == "*" else f" called {names.image}"
+        raise DataError(f"no images{called} in {images}{_other_files(images)}. {LAYOUT}")
+    missing = [name for key, (name, _) in image_files.items() if key not in mask_files]
     if missing:
-        expected = f"{masks / missing[0]}{mask_suffix}.png"
+        folder, _, stem = missing[0].rpartition("/")
+        expected = masks / folder / f"{names.mask.replace('*', _common(stem, names.image) or stem)}.png"
         raise DataError(
             f"{len(missing)} of {len(image_files)} images in {images} have no mask: {first_few(missing)}. Expected one such "
-            f"as {expected}; found in {masks}: {first_few(list(mask_files)) or 'none'}. Add the masks, or set mask_suffix."
+            f"as {expected}; found in {masks}: {first_few([name for name, _ in mask_files.values()]) or 'none'}"
+            f"{_other_files(masks)}. {_remedy(images, masks)}"
         )
-    return [Pair(name, path, mask_files[name + mask_suffix]) for name, path in image_files.items()]
+    taken = set(image_files).union(*(_by_key(folder, "images", names.image, without=masks) for folder in more_images))
+    left_out = [path for key, (_, path) in mask_files.items() if key not in taken]
+    left_out += [os.path.join(images, file) for file in list_images(images, suffixes=UNREAD_SUFFIXES)]
+    pairs = [Pair(name, path, mask_files[key][1]) for key, (name, path) in image_files.items()]
+    return Pairing(pairs, tuple(left_out))
 
 
-def _by_name(folder: Path, setting: str) -> dict[str, str]:
-    """The image files of a folder by their relative path without extension."""
+def _by_key(folder: Path, setting: str, pattern: str, *, without: Path) -> dict[str, tuple[str, str]]:
+    """What stands for `*` in the files called `pattern`, with the folders before -> name without extension, and path."""
     if not folder.is_dir():
         raise DataError(f"no folder {folder} ({setting}=...). {LAYOUT}")
-    files: dict[str, str] = {}
+    inner, whole = os.path.realpath(without), os.path.realpath(folder)
+    excluded = os.path.relpath(inner, whole).replace(os.sep, "/") + "/" if inner.startswith(whole + os.sep) else None
+    files: dict[str, tuple[str, str]] = {}
     for file in list_images(folder):
+        if excluded is not None and file.startswith(excluded):
+            continue
+        below, _, base = file.rpartition("/")
         name, path = os.path.splitext(file)[0], os.path.join(folder, file)
-        if name in files:
-            raise DataError(f"{files[name]} and {path} have one name; rename one, or take it away.")
-        files[name] = path
+        common = _common(os.path.splitext(base)[0], pattern)
+        common = _common(base, pattern) if common is None else common
+        if common is None:
+            continue
+        key = unicodedata.normalize("NFC", f"{below}/{common}")
+        if key in files:
+            raise DataError(
+                f"{files[key][1]} and {path} have one name; rename one, take it away, say which are meant, such as "
+                f"'data.{setting.removesuffix('s')}_name=*{os.path.splitext(file)[1]}', or list the pairs in a CSV file, csv=... ."
+            )
+        files[key] = name, path
     return files
+
+
+def _common(name: str, pattern: str) -> str | None:
+    """What stands for `*` in a name; None where it is called otherwise."""
+    before, _, after = pattern.partition("*")
+    fits = len(name) >= len(before) + len(after) and name.startswith(before) and name.endswith(after)
+    return name[len(before) : len(name) - len(after)] if fits else None
+
+
+def _other_files(folder: Path) -> str:
+    """What else lies in a folder, for messages: files whose kind is not read as images."""
+    others = Counter(os.path.splitext(file)[1].lower() for file in list_images(folder, suffixes=None))
+    kinds = [f"{count} {suffix}" for suffix, count in others.most_common() if suffix and suffix not in IMAGE_SUFFIXES]
+    return f" (and {first_few(kinds)}, which are not read here)" if kinds else ""
+
+
+def _remedy(images: Path, masks: Path) -> str:
+    """Ends the message of images without masks, with the patterns under which most of their names would fit."""
+    (image, image_middles), (mask, mask_middles) = (
+        _affixes([os.path.splitext(os.path.basename(file))[0] for file in list_images(folder)])
+        for folder in (images, masks)
+    )
+    fitting = len(image_middles & mask_middles)
+    if fitting > 1 and 2 * fitting >= len(image_middles) and image != mask:
+        return f"{fitting} fit with 'data.image_name={image}' 'data.mask_name={mask}'."
+    return (
+        "Add the masks; or say what they are called, such as data.mask_suffix=_mask, or 'data.image_name=img_*' "
+        "'data.mask_name=mask_*'; or list the pairs in a CSV file, csv=... ."
+    )
+
+
+def _affixes(names: Sequence[str]) -> tuple[str, set[str]]:
+    """The pattern of what all names begin and end with, digits aside, and what stands for its `*`."""
+    before = _beginning(names).rstrip("0123456789")
+    after = _beginning([name[len(before) :][::-1] for name in names])[::-1].lstrip("0123456789")
+    return f"{before}*{after}", {name[len(before) : len(name) - len(after)] for name in names}
+
+
+def _beginning(names: Sequence[str]) -> str:
+    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in same)
 
 
 def from_csv(path: Path, split: str, *, exact_names: bool = False) -> tuple[list[Pair], bool]:

@@ -29,6 +29,7 @@ class FilePairs:
         images: The image files.
         masks: The mask files. None: the split has no labels, and every pixel is ignored.
         reader: Turns mask files into class indices.
+        left_out: Files beside them that belong to no sample and might be meant to; told by a check.
 
     Raises:
         DataError: If there are no images, or files are missing.
@@ -43,6 +44,7 @@ class FilePairs:
         images: Sequence[str | Path],
         masks: Sequence[str | Path] | None,
         reader: MaskReader,
+        left_out: Sequence[str] = (),
     ) -> None:
         if not names:
             raise DataError(f"{title} has no images. {remedy}")
@@ -54,6 +56,7 @@ class FilePairs:
                 )
         self.class_info = reader.class_info
         self.labelled = masks is not None
+        self.left_out = tuple(left_out)
         self._reader = reader
         self._names = _packed(names)
         self._images = _packed(images)
@@ -102,7 +105,7 @@ class FilePairs:
 
     def cache_key(self) -> str:
         """Twenty hex digits of the names, sizes and times of all files and of how masks are read; opens no file."""
-        digest = hashlib.sha256(self._reader.key() + self._names.tobytes())
+        digest = hashlib.sha256(self._reader.key() + self._names.tobytes() + "\n".join(self.left_out).encode())
         for paths in (self._images, self._masks if self._masks is not None else ()):
             for path in paths:
                 status = os.stat(path)

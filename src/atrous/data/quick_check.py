@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from atrous.data.io.files import first_few
 from atrous.errors import DataError
 from atrous.system.pool import in_threads
 from atrous.types import ClassInfo, SegmentationDataset
@@ -20,9 +21,14 @@ def check(dataset: SegmentationDataset, *, max_files: int = 64) -> None:
         max_files: How many samples to read at most.
 
     Raises:
-        DataError: The first in the dataset's order, if a sample can't be read; or if the masks hold nothing but one
-            class and ignored pixels, as 0/255 masks do where 255 is the ignore index.
+        DataError: If files beside the samples belong to none; the first in the dataset's order, if a sample can't be read;
+            or if the masks hold nothing but one class and ignored pixels, as 0/255 masks do where 255 is the ignore index.
     """
+    message = left_out(dataset)
+    if message is not None:
+        raise DataError(
+            f"{message} `python -m atrous audit data=... 'accept=[unpaired]'` with the same data settings leaves them out."
+        )
     indices = _spread(dataset, max_files)
     info = dataset.class_info
     seen = np.zeros(info.num_classes, bool)
@@ -39,6 +45,17 @@ def check(dataset: SegmentationDataset, *, max_files: int = 64) -> None:
     message = nothing_but_one_class(info, seen, ignored=ignored, masks=len(indices))
     if message is not None and getattr(dataset, "labelled", True):
         raise DataError(message)
+
+
+def left_out(dataset: SegmentationDataset) -> str | None:
+    """The message for files beside the samples that belong to none of them; None where there are no such files."""
+    files: tuple[str, ...] = getattr(dataset, "left_out", ())
+    if not files:
+        return None
+    return (
+        f"{len(files)} files belong to no sample, being masks without an image or images that can't be read: "
+        f"{first_few(files)}. Add or convert what is missing, or take them away."
+    )
 
 
 def nothing_but_one_class(info: ClassInfo, seen: NDArray[np.bool_], *, ignored: bool, masks: int) -> str | None:

@@ -320,3 +320,12 @@ def test_labels_are_written_row_by_row(tmp_path, dtype):
     ):
         append(labels[:3])
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_images_of_a_folder_that_cannot_be_read_are_not_passed_over(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "notes.txt").write_text("x")
+    assert list(find_images(str(tmp_path))) == [tmp_path / "a.png"]
+    (tmp_path / "b.HEIC").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"1 images that can't be read: b\.HEIC.*PNG.*\*\.png"):
+        find_images(str(tmp_path))

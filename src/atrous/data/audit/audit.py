@@ -12,7 +12,7 @@ import numpy as np
 from atrous.data.audit import duplicates
 from atrous.data.audit.findings import KINDS, Failures, Finding, examples
 from atrous.data.audit.samples import NONE, SEVERAL, SampleFacts, SplitFigures, facts_of
-from atrous.data.quick_check import nothing_but_one_class
+from atrous.data.quick_check import left_out, nothing_but_one_class
 from atrous.errors import AtrousError, ConfigError, DataError
 from atrous.system.pool import in_processes
 from atrous.system.text import printable
@@ -86,6 +86,12 @@ def audit(datasets: Mapping[str, SegmentationDataset], *, accept: Collection[str
     splits: dict[str, SplitFigures] = {}
     findings: list[Finding] = []
     for split, dataset in datasets.items():
+        beside = left_out(dataset)
+        if beside is not None and not any(
+            beside == found.text for found in findings
+        ):  # once of a folder for all splits
+            files = dataset.left_out  # type: ignore[attr-defined]
+            findings.append(Finding("unpaired", "error", (split,), printable(beside), len(files), examples(files)))
         splits[split], failures = _read(split, dataset)
         findings += failures.findings()
         findings += _mask_findings(split, splits[split], dataset.class_info)

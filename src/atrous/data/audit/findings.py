@@ -22,6 +22,7 @@ Severity = Literal["error", "warning"]
 # Kinds of findings, as `accept` names them.
 KINDS = {
     "unreadable": "files that are missing, truncated or of an unknown format",
+    "unpaired": "files that belong to no sample",
     "size": "an image and its mask differ in size",
     "values": "mask values outside the classes",
     "colours": "mask colours of no class",

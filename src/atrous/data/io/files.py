@@ -22,7 +22,20 @@ from atrous.errors import DataError
 Color = tuple[int, int, int]
 Mask = NDArray[np.uint8] | NDArray[np.int32]
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm"})
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+IMAGE_SUFFIXES = JPEG_SUFFIXES | {
+    ".png",
+    ".bmp",
+    ".dib",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".gif",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+}
 REDUCTIONS = (1, 2, 4, 8)  # what a JPEG can be reduced by while it is decoded
 _FLAGS = (cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_COLOR_8)
 # What Pillow raises over damaged files.
@@ -187,4 +200,4 @@ def _is_turned(data: bytes) -> bool:
 
 
 def is_jpeg(path: Path) -> bool:
-    return path.suffix.lower() in (".jpg", ".jpeg")
+    return path.suffix.lower() in JPEG_SUFFIXES

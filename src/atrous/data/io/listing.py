@@ -11,6 +11,54 @@ from pathlib import Path
 from atrous.data.io.files import IMAGE_SUFFIXES
 from atrous.errors import ConfigError, DataError
 
+# Files of these kinds are images that can't be read here, which must not be passed over in silence.
+UNREAD_SUFFIXES = (
+    frozenset(
+        [
+            ".jp2",
+            ".j2k",
+            ".jpx",
+            ".jxl",
+            ".heic",
+            ".heif",
+            ".avif",
+            ".npy",
+            ".npz",
+            ".dcm",
+            ".nii",
+            ".nrrd",
+            ".mha",
+            ".mhd",
+            ".mrc",
+            ".exr",
+            ".hdr",
+            ".tga",
+            ".psd",
+            ".svg",
+            ".pcx",
+            ".raw",
+            ".dng",
+            ".cr2",
+            ".nef",
+            ".arw",
+            ".svs",
+            ".ndpi",
+            ".mrxs",
+            ".scn",
+            ".czi",
+            ".nd2",
+            ".lif",
+            ".lsm",
+            ".oib",
+            ".vsi",
+            ".fits",
+            ".h5",
+            ".hdf5",
+        ]
+    )
+    - IMAGE_SUFFIXES
+)
+
 
 def find_images(images: str) -> dict[Path, Path]:
     """The images that a file, folder or glob names -> their paths relative to what was named, in name order.
@@ -23,6 +71,12 @@ def find_images(images: str) -> dict[Path, Path]:
         return {path: Path(path.name)}
     if path.is_dir():
         found = {path / file: Path(file) for file in list_images(path)}
+        unread = list_images(path, suffixes=UNREAD_SUFFIXES)
+        if found and unread:
+            raise DataError(
+                f"{images} holds {len(unread)} images that can't be read: {unread[0]}{', ...' * (len(unread) > 1)}. Save them as "
+                f"PNG, or name the others by a quoted glob such as '{images}/*{next(iter(found)).suffix}'."
+            )
         where = f"folder {images} and its subfolders"
     else:
         files = map(Path, sorted(glob.glob(images, recursive=True)))
@@ -66,8 +120,11 @@ def refuse_overwriting(jobs: dict[Path, str], out: Path, kinds: list[str]) -> No
                 )
 
 
-def list_images(folder: str | Path, *, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
-    """The image files in `folder` and the folders below it, relative to it, sorted; hidden ones are left out."""
+def list_images(folder: str | Path, *, suffixes: Collection[str] | None = IMAGE_SUFFIXES) -> list[str]:
+    """The files with these suffixes in `folder` and the folders below it, relative to it, sorted; hidden ones are left out.
+
+    None: with any suffix.
+    """
     found: list[str] = []
     open_folders = [""]
     seen = set()  # a link to a folder above would lead round and round
@@ -83,6 +140,6 @@ def list_images(folder: str | Path, *, suffixes: Collection[str] = IMAGE_SUFFIXE
                     continue
                 if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry)):
                     open_folders.append(f"{below}{entry.name}/")
-                elif os.path.splitext(entry.name)[1].lower() in suffixes:
+                elif suffixes is None or os.path.splitext(entry.name)[1].lower() in suffixes:
                     found.append(below + entry.name)
     return sorted(found)
