@@ -94,6 +94,11 @@ class FilePairs:
         """The mask file of sample `index`; None where the split has no labels."""
         return None if self._masks is None else Path(os.fsdecode(self._masks[index]))
 
+    @property
+    def indexed_values(self) -> tuple[int, ...] | None:
+        """The values of classes in indexed masks; None where these are read by their colours."""
+        return None if self._reader.colors else self._reader.values
+
     def mask(self, index: int) -> Mask | None:
         """The mask of sample `index` alone, (H, W); None where the split has no labels.
 

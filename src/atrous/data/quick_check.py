@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atrous.data.io.files import first_few
+from atrous.data.mask_meaning import (
+    color_table,
+    nothing_but_one_class,
+    only_class,
+    other_tables,
+    two_meanings,
+    two_meanings_message,
+)
 from atrous.errors import DataError
 from atrous.system.pool import in_threads
-from atrous.types import ClassInfo, SegmentationDataset
+from atrous.types import SegmentationDataset
 
 
 def check(dataset: SegmentationDataset, *, max_files: int = 64) -> None:
@@ -22,29 +31,48 @@ def check(dataset: SegmentationDataset, *, max_files: int = 64) -> None:
 
     Raises:
         DataError: If files beside the samples belong to none; the first in the dataset's order, if a sample can't be read;
-            or if the masks hold nothing but one class and ignored pixels, as 0/255 masks do where 255 is the ignore index.
+            or if the masks hold nothing but one class and ignored pixels, as 0/255 masks do where 255 is the ignore index, or
+            mean different things by one value.
     """
     message = left_out(dataset)
     if message is not None:
-        raise DataError(
-            f"{message} `python -m atrous audit data=... 'accept=[unpaired]'` with the same data settings leaves them out."
-        )
+        raise DataError(f"{message} {_accepted('unpaired')}")
     indices = _spread(dataset, max_files)
     info = dataset.class_info
-    seen = np.zeros(info.num_classes, bool)
-    ignored = False
+    only = np.zeros(len(indices), np.int32)
+    ignores = np.zeros(len(indices), bool)
+    tables: dict[bytes, list[str]] = {}
 
-    def read(index: int) -> tuple[NDArray[np.intp], bool]:
+    def read(index: int) -> tuple[int, bool, bytes]:
         mask = dataset[index].mask
         labelled = mask[mask != info.ignore_index]
-        return np.flatnonzero(np.bincount(labelled)), len(labelled) < mask.size
+        return only_class(np.flatnonzero(np.bincount(labelled))), len(labelled) < mask.size, table_of(dataset, index)
 
-    for classes, has_ignored in in_threads(read, indices.tolist(), description="checking"):
-        seen[classes] = True
-        ignored |= has_ignored
-    message = nothing_but_one_class(info, seen, ignored=ignored, masks=len(indices))
-    if message is not None and getattr(dataset, "labelled", True):
+    for at, (held, ignored, table) in enumerate(in_threads(read, indices.tolist(), description="checking")):
+        only[at], ignores[at] = held, ignored
+        tables.setdefault(table, []).append(f"mask {indices[at]}" if not table else str(dataset.mask_path(indices[at])))  # type: ignore[attr-defined]
+    if not getattr(dataset, "labelled", True):
+        return
+    message = nothing_but_one_class(info, only, ignores)
+    if message is not None:
         raise DataError(message)
+    mixed = two_meanings(info, only, ignores)
+    if len(mixed):
+        raise DataError(f"{two_meanings_message(info, len(mixed), len(only))}; {_accepted('mixed')}")
+    tabled = other_tables(tables)
+    if tabled is not None:
+        raise DataError(f"{tabled[0]}; {_accepted('mixed')}")
+
+
+def table_of(dataset: SegmentationDataset, index: int) -> bytes:
+    """The colour table of a mask that is read by value; empty where it has none, or colours are read."""
+    values: Sequence[int] | None = getattr(dataset, "indexed_values", None)
+    path = None if values is None else dataset.mask_path(index)  # type: ignore[attr-defined]
+    return b"" if path is None or values is None else color_table(path, values)
+
+
+def _accepted(kind: str) -> str:
+    return f"`python -m atrous audit data=... 'accept=[{kind}]'` with the same data settings says more, and accepts it."
 
 
 def left_out(dataset: SegmentationDataset) -> str | None:
@@ -55,24 +83,6 @@ def left_out(dataset: SegmentationDataset) -> str | None:
     return (
         f"{len(files)} files belong to no sample, being masks without an image or images that can't be read: "
         f"{first_few(files)}. Add or convert what is missing, or take them away."
-    )
-
-
-def nothing_but_one_class(info: ClassInfo, seen: NDArray[np.bool_], *, ignored: bool, masks: int) -> str | None:
-    """The message for masks that hold ignored pixels and at most one class; None for others.
-
-    Args:
-        info: The classes.
-        seen: (C,), whether each class occurs.
-        ignored: Whether ignored pixels occur.
-        masks: How many masks were read.
-    """
-    if not ignored or info.num_classes == 1 or seen.sum() > 1:
-        return None
-    only = f"class {info.names[int(seen.argmax())]!r} and " if seen.any() else ""
-    return (
-        f"the {masks} masks read hold only {only}ignored pixels ({info.ignore_index}). If they are 0/255 masks, set "
-        "value_map={0: 0, 255: 1}."
     )
 
 

@@ -11,8 +11,16 @@ import numpy as np
 
 from atrous.data.audit import duplicates
 from atrous.data.audit.findings import KINDS, Failures, Finding, examples
-from atrous.data.audit.samples import NONE, SEVERAL, SampleFacts, SplitFigures, facts_of
-from atrous.data.quick_check import left_out, nothing_but_one_class
+from atrous.data.audit.samples import SampleFacts, SplitFigures, facts_of
+from atrous.data.mask_meaning import (
+    NONE,
+    SEVERAL,
+    nothing_but_one_class,
+    other_tables,
+    two_meanings,
+    two_meanings_message,
+)
+from atrous.data.quick_check import left_out, table_of
 from atrous.errors import AtrousError, ConfigError, DataError
 from atrous.system.pool import in_processes
 from atrous.system.text import printable
@@ -110,7 +118,7 @@ def _read(split: str, dataset: SegmentationDataset) -> tuple[SplitFigures, Failu
 
     def read(index: int) -> SampleFacts | DataError:
         try:
-            return facts_of(dataset[index], info)
+            return facts_of(dataset[index], info, table_of(dataset, index))
         except DataError as error:
             return error
         except Exception as error:  # whatever a decoder raises is this file's, and the others are still to be read
@@ -135,19 +143,26 @@ def _mask_findings(split: str, figures: SplitFigures, info: ClassInfo) -> list[F
         text = f"{len(absent)} of {info.num_classes} classes never occur"
         found.append(Finding("never", "warning", (split,), text, len(absent), examples(absent)))
 
-    hopeless = nothing_but_one_class(
-        info, figures.images_with > 0, ignored=bool(figures.images["ignores"].any()), masks=figures.read
-    )
+    only, ignores = figures.images["only"], figures.images["ignores"]
+    hopeless = nothing_but_one_class(info, only, ignores)
     if hopeless is not None:
         found.append(Finding("ignored", "error", (split,), hopeless, figures.read, examples(figures.names)))
         return found
-    only, ignores = figures.images["only"], figures.images["ignores"]
+    mixed = two_meanings(info, only, ignores)
+    if len(mixed):
+        text = two_meanings_message(info, len(mixed), figures.read)
+        names = (figures.names[index] for index in mixed)
+        found.append(Finding("mixed", "error", (split,), text, len(mixed), examples(names)))
+    tabled = other_tables(figures.tables)
+    if tabled is not None:
+        text, masks = tabled
+        found.append(Finding("mixed", "error", (split,), printable(text), len(masks), examples(masks)))
     single = (only > SEVERAL) & (info.num_classes > 1)
     for kind, which, what in (
         ("ignored", only == NONE, "hold ignored pixels only"),
         (
             "ignored",
-            single & ignores,
+            single & ignores & (len(mixed) == 0),
             "hold one class and ignored pixels; if they are 0/255 masks, set value_map={0: 0, 255: 1}",
         ),
         ("one_class", single & ~ignores, "hold one class alone"),

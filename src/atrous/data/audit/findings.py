@@ -27,6 +27,7 @@ KINDS = {
     "values": "mask values outside the classes",
     "colours": "mask colours of no class",
     "ignored": "masks that hold one class and ignored pixels at most, as 0/255 masks do",
+    "mixed": "masks that seem to mean something else by a value than the others",
     "one_class": "masks of one class alone",
     "never": "classes that never occur",
     "duplicates": "equal images",

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from atrous.data.mask_meaning import only_class
 from atrous.metrics.class_weights import enet, median_frequency
 from atrous.types import ClassInfo, RawSample
 
-SEVERAL, NONE = -1, -2  # in place of a mask's only class
 _IMAGE = np.dtype(
     [
         ("size", np.int32, 2),  # height, width
@@ -36,10 +36,11 @@ class SampleFacts(NamedTuple):
     mean: NDArray[np.float64]  # (3,) of 0 to 255
     square: NDArray[np.float64]  # (3,), the mean of the squares
     pixels: NDArray[np.int64]  # (C + 1,), the ignored ones last
+    table: bytes  # of an indexed mask's colours; empty without
 
 
-def facts_of(sample: RawSample, info: ClassInfo) -> SampleFacts:
-    """Reduces a sample to what an audit keeps of it."""
+def facts_of(sample: RawSample, info: ClassInfo, table: bytes = b"") -> SampleFacts:
+    """Reduces a sample, and its mask's colour table, to what an audit keeps of it."""
     image, mask = sample.image, sample.mask
     height, width = mask.shape
     mean, deviation = (values.ravel() for values in cv2.meanStdDev(image))
@@ -52,6 +53,7 @@ def facts_of(sample: RawSample, info: ClassInfo) -> SampleFacts:
         mean=mean,
         square=mean**2 + deviation**2,
         pixels=_count(mask, info),
+        table=table,
     )
 
 
@@ -84,6 +86,7 @@ class SplitFigures:
         self.length = length
         self.labelled = labelled
         self.names: list[str] = []
+        self.tables: dict[bytes, list[str]] = {}  # colour table -> the samples whose masks have it
         self.pixels = np.zeros(count, np.int64)  # of each class
         self.ignored = 0  # pixels
         self.images_with = np.zeros(count, np.int64)  # images in which the class occurs
@@ -99,7 +102,8 @@ class SplitFigures:
         classes, ignored = sample.pixels[:-1], int(sample.pixels[-1])
         there = np.flatnonzero(classes)
         self.names.append(sample.name)
-        only = there[0] if len(there) == 1 else SEVERAL if len(there) else NONE
+        only = only_class(there)
+        self.tables.setdefault(sample.table, []).append(sample.name)
         self._images[at] = (sample.size, sample.content, sample.look, sample.plain, only, ignored > 0)
         self._total += total
         self._sum += total * sample.mean

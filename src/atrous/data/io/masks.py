@@ -50,6 +50,7 @@ class MaskReader:
                     f"value_map {{{value}: {target}}}: expected a stored value from 0 to 65535 and a class from 0 to "
                     f"{len(classes) - 1} or the ignore index {class_info.ignore_index}."
                 )
+        self.values = tuple(sorted(value for value, target in values.items() if target != class_info.ignore_index))
         fits = 0 <= class_info.ignore_index <= 255 and len(classes) < 255
         self._dtype: Any = np.uint8 if fits else np.int32
         # A result that no class has marks the values outside the classes.
