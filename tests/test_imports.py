@@ -11,7 +11,7 @@ FLOORS = [
     {"types", "errors"},
     {"metrics", "system"},
     {"layers"},
-    {"losses", "optim", "data", "crf", "export", "loggers", "pages"},
+    {"losses", "optim", "data", "crf", "classical", "export", "loggers", "pages"},
     {"encoders", "inference"},
     {"models", "tasks", "config"},
     {"runs", "analysis"},

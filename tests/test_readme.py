@@ -1,4 +1,4 @@
-"""README's lists of models and data are what conf/ says. `python tests/test_readme.py` writes them."""
+"""README's lists of models, data and methods are what conf/ says. `python tests/test_readme.py` writes them."""
 
 import re
 from pathlib import Path
@@ -7,17 +7,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-GROUPS = ("model", "data")
+GROUPS = ("model", "data", "method")
 
 
 def table(group):
-    """One row for each yaml: its name, and the first sentence of its opening comment, or first line of a model's."""
+    """One row for each yaml: its name, and the first sentence of its opening comment; of a model or method its first line."""
     rows = [f"| `{group}=` | |", "|---|---|"]
     for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
         comment = re.match(r"(# .*\n)+", path.read_text())
         assert comment, f"{path.name} must open with a comment that says what it is"
-        lines = [line.removeprefix("# ") for line in comment[0].splitlines()]
-        text = lines[0] if group == "model" else re.split(r"\. (?=[A-Z])|\.$", " ".join(lines))[0]
+        lines = [line.removeprefix("# ") for line in comment[0].splitlines() if not line.startswith("# @")]
+        text = lines[0] if group in ("model", "method") else re.split(r"\. (?=[A-Z])|\.$", " ".join(lines))[0]
         rows.append(f"| `{path.stem}` | {linked(text)} |")
     return "\n".join(rows)
 

@@ -25,6 +25,11 @@ def test_every_class_of_old_configs_is_named_by_conf_today():
     assert set(MOVED.values()) <= known
 
 
+def test_a_method_without_a_network_gets_no_inference():
+    assert "inference" not in upgraded({"method": {}, "trainer": {}})
+    assert "inference" in upgraded({"model": {}})
+
+
 def test_a_config_of_today_stays_as_it_is_and_the_given_one_is_not_changed():
     config = {"a": [{"_target_": "atrous.data.scenes.Scenes"}], "task": {}}
     new = upgraded(config)

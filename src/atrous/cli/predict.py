@@ -1,4 +1,4 @@
-"""`predict`: label images with a checkpoint."""
+"""`predict`: label images with a checkpoint, or segment them by a method."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from atrous.errors import ConfigError
 class Settings:
     """See conf/predict.yaml."""
 
-    ckpt: Path
+    ckpt: Path | None
+    method: str | None
     images: str | None
     split: Split | None
     out: Path
     overlay: bool
     overlay_size: PositiveInt
     probabilities: bool
+    iterates: bool
     max_pixels: PositiveInt
     accelerator: str | None
     trusted: list[str]
@@ -35,7 +37,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(settings: Settings) -> None:
-    """Writes the labels, and where they are asked for overlays and probabilities, of all images."""
+    """Writes the labels, and what else is asked for, of all images."""
+    if (settings.ckpt is None) == (settings.method is None):
+        raise ConfigError(
+            f"ckpt={settings.ckpt}, method={settings.method}: give one of them, ckpt=FILE of a network or a method, such as method=slic."
+        )
+    if settings.probabilities and settings.method is not None:
+        raise ConfigError(f"probabilities=true: method={settings.method} has none; leave it out.")
+    if settings.iterates and settings.method is None:
+        raise ConfigError("iterates=true: a network has no steps to show; give a method, such as method=kmeans.")
     if (settings.images is None) == (settings.split is None):
         raise ConfigError(
             f"images={settings.images}, split={settings.split}: give one of them, images=FOLDER or the split of a data set, such "
@@ -45,6 +55,7 @@ def run(settings: Settings) -> None:
 
     out, kinds = settings.out, ["labels"]
     kinds += ["overlays"] * settings.overlay + ["probabilities"] * settings.probabilities
+    kinds += ["iterates"] * settings.iterates
     names: dict[Path, str] = {}
     if settings.images is not None:
         names = result_names(find_images(settings.images))
@@ -53,12 +64,17 @@ def run(settings: Settings) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from atrous.engine.checkpoint import restore
-    from atrous.engine.predict import Predictor, open_files, open_split, write_prediction
-    from atrous.engine.trainer import quiet_lightning
+    from atrous.engine.labellers import open_labeller
+    from atrous.engine.predict import open_files
 
-    quiet_lightning()
-    restored = restore(settings.ckpt, settings.overrides, trusted=settings.trusted, accelerator=settings.accelerator)
+    labeller = open_labeller(
+        settings.ckpt,
+        settings.method,
+        settings.overrides,
+        split=settings.split,
+        trusted=settings.trusted,
+        accelerator=settings.accelerator,
+    )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(), disable=not sys.stdout.isatty()) as progress:
         done = progress.add_task("images", total=None)
@@ -67,25 +83,21 @@ def run(settings: Settings) -> None:
         def decoding(share: float) -> None:
             progress.update(rows, description="decoding, %", total=100, completed=int(100 * share))
 
-        if settings.split is not None:
-            info, count, images = open_split(restored, settings.split)
-        else:
-            info, count = restored.class_info, len(names)
-            images = open_files(names, max_pixels=settings.max_pixels, folder=out, progress=decoding)
-        predictor = Predictor(restored)
+        count, images = labeller.images or (
+            len(names),
+            open_files(names, max_pixels=settings.max_pixels, folder=out, progress=decoding),
+        )
         progress.update(done, total=count)
         for name, image in images:
             progress.reset(rows, description="rows of this image", total=image.shape[0])
-            write_prediction(
-                predictor,
+            labeller.write(
                 image,
                 out,
                 name,
                 kinds,
-                info,
                 overlay_size=settings.overlay_size,
                 advance=lambda done: progress.advance(rows, done),
             )
             progress.advance(done)
     print(f"{count} image{'s' * (count != 1)} labelled, written to {out}: {', '.join(kinds)}")
-    print("label values: " + ", ".join(f"{value} {name}" for value, name in zip(info.ids, info.names, strict=True)))
+    print(labeller.legend)

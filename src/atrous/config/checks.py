@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from atrous.config.values import Help, NotEmpty, PositiveInt, Range, checked
+from atrous.config.values import Help, NonNegativeInt, NotEmpty, PositiveInt, Range, checked
 from atrous.encoders.catalog import check_encoder
 from atrous.errors import ConfigError
 
 _STRIDE = Annotated[PositiveInt, Help("a power of two such as 8, 16 or 32")]
 _RATES = Annotated[list[PositiveInt], Help("whole numbers from 1 on, such as 'model.dilations=[6,12,18]'"), NotEmpty()]
 _RATE = Annotated[float, Range(0)]
+_WIDTH = Annotated[float, Range(0.1)]
 _SHARE = Annotated[float, Range(1e-9, 1)]
 POSSIBLE: dict[str, Any] = {
     "model.dilations": _RATES | None,
@@ -36,6 +37,40 @@ POSSIBLE: dict[str, Any] = {
     ],
     "extra_metrics": bool,
 }
+# What a method in place of a network may be told.
+METHOD: dict[str, Any] = {
+    "method.side": PositiveInt | None,
+    "method.clusters": PositiveInt,
+    "method.segments": PositiveInt,
+    "method.init": Literal["kmeans++", "random"],
+    "method.restarts": PositiveInt,
+    "method.iterations": PositiveInt,
+    "method.train_images": NonNegativeInt,
+    "method.compactness": _RATE,
+    "method.sigma": _RATE,
+    "method.gradient_sigma": _WIDTH,
+    "method.scale": _WIDTH,
+    "method.min_size": NonNegativeInt,
+    "method.kernel_size": _WIDTH,
+    "method.max_dist": _WIDTH,
+    "method.ratio": Annotated[float, Range(0, 1)],
+    "matching.by": Literal["majority", "hungarian"],
+    "matching.over": Literal["image", "data"],
+    "trainer.accelerator": Literal["cpu"],
+    "trainer.devices": Literal[1],
+    "trainer.num_nodes": Literal[1],
+    "resume": POSSIBLE["resume"],
+    "extra_metrics": Annotated[Literal[False], Help("false: a method's segments are scored by their outlines anyway")],
+}
+NETWORK = (
+    "model",
+    "loss",
+    "optimizer",
+    "scheduler",
+    "task",
+    "inference",
+    "callbacks",
+)  # groups that a method does without
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 COMPILE_SETTINGS = ("mode", "backend", "dynamic", "fullgraph", "options")  # of torch.compile
 
@@ -49,17 +84,16 @@ def check_config(config: dict[str, Any]) -> None:
     Raises:
         ConfigError: Naming the key, its value, what is possible, and the remedy.
     """
+    if "method" in config:
+        _check_method(config)
+        return
     model, optimizer, trainer = config["model"], config["optimizer"], config["trainer"]
     encoder = model.get("encoder")
     if isinstance(encoder, dict) and "name" in encoder:
         check_encoder(encoder["name"], encoder.get("output_stride", 32))
     else:
         checked("model.output_stride", model.get("output_stride"), _STRIDE | None)
-    for key, kind in POSSIBLE.items():
-        group, _, name = key.rpartition(".")
-        part = config.get(group, {}) if group else config
-        if name in part:
-            checked(key, part[name], kind)
+    _check_values(config, POSSIBLE)
     target = str(optimizer.get("_target_"))
     if target.startswith(("torch.optim.", "timm.optim.")):
         raise ConfigError(
@@ -69,6 +103,32 @@ def check_config(config: dict[str, Any]) -> None:
         raise ConfigError(needs_gpu("16-mixed"))
     _check_sharding(config)
     _check_compile(config.get("task", {}).get("compile", False))
+
+
+def _check_values(config: dict[str, Any], possible: dict[str, Any]) -> None:
+    for key, kind in possible.items():
+        group, _, name = key.rpartition(".")
+        part = config.get(group, {}) if group else config
+        if name in part:
+            checked(key, part[name], kind)
+
+
+def _check_method(config: dict[str, Any]) -> None:
+    """What a method without a network can't do."""
+    name = str(config["method"].get("_target_")).rpartition(".")[2]
+    if network := [group for group in NETWORK if group in config]:
+        raise ConfigError(
+            f"method={name} has no network, and {network[0]}=... is set; leave {' and '.join(network)} out, or leave out method."
+        )
+    for key in ("weights", "ckpt_path"):
+        if config.get(key):
+            raise ConfigError(f"{key}={config[key]} can't be used: method={name} has no weights. Leave out {key}.")
+    _check_values(config, METHOD)
+    if config.get("matching", {}).get("over") == "data" and not config["method"].get("train_images"):
+        raise ConfigError(
+            f"matching.over=data needs segments that mean the same in all images, and those of method={name} don't; use "
+            "matching.over=image, or method=kmeans method.train_images=40."
+        )
 
 
 def needs_gpu(precision: str) -> str:

@@ -73,10 +73,10 @@ def compose_groups(
     *,
     required: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The groups of a training's config that building a network takes, checked; only `required` ones may lack no value."""
+    """The groups of a training's config that building a network or a method takes, checked; only `required` ones may lack no value."""
     cfg = compose("train", overrides)
     _refuse_missing([key for group in required for key in sorted(OmegaConf.missing_keys(cfg[group]))])
-    config: dict[str, Any] = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in groups}
+    config: dict[str, Any] = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in groups if key in cfg}
     _read_class_names(config)
     check_config(config)
     return config

@@ -22,6 +22,7 @@ from atrous.config.upgrade import upgraded
 from atrous.encoders.weights_file import read_weights
 from atrous.engine.build import build_scorer
 from atrous.errors import CheckpointError
+from atrous.runs.run import RESULT, load_run
 from atrous.system import devices
 from atrous.tasks.semantic import SemanticScorer
 from atrous.types import ClassInfo
@@ -85,7 +86,14 @@ def restore(
         CheckpointError: If the file, its config or its weights won't do.
         ConfigError: If an override is impossible.
     """
-    path = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
+    if path.is_dir():
+        run = load_run(path)
+        if run is not None and "method" in run.config:
+            raise CheckpointError(
+                f"{path} is the run of a method, which has no weights. Its scores are in {path / RESULT}; to score another split, "
+                "train.py method=... eval_split=...; to segment images, predict method=... images=..."
+            )
+        path = path / "checkpoints" / "best.ckpt"
     checkpoint = load_checkpoint(path)
     for key in ("config", "class_info"):
         if key not in checkpoint:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from atrous.data.datamodule import SegmentationDataModule
 from atrous.data.quick_check import fingerprint
@@ -22,6 +24,7 @@ from atrous.runs.run import Status
 from atrous.runs.scores import Evaluation, write_matrices
 from atrous.tasks.scoring import ScoreAccumulator, ScoringPass
 from atrous.tasks.semantic import SemanticScorer
+from atrous.types import ClassInfo, RawSample
 
 
 def evaluate(
@@ -115,14 +118,24 @@ def write_samples(
 ) -> list[Path]:
     """Writes `image | truth | prediction` of evenly spaced images of a split as PNGs and returns their paths."""
     dataset = datamodule.dataset(split)
-    folder.mkdir(exist_ok=True)
     scorer.eval()
     paths = []
-    for index in np.unique(np.linspace(0, len(dataset) - 1, count).astype(int)):
-        raw = dataset[int(index)]
+    for index in sample_indices(len(dataset), count):
+        raw = dataset[index]
         image = datamodule.normalise(raw.image)[None].to(scorer.device)
         prediction = scorer.predict_labels(image)[0].cpu().numpy()
-        path = folder / f"{raw.name.replace('/', '_')}.png"
-        save_image(path, side_by_side(raw.image, raw.mask, prediction, scorer.class_info))
-        paths.append(path)
+        paths.append(write_sample(folder, raw, prediction, scorer.class_info))
     return paths
+
+
+def sample_indices(length: int, count: int = 8) -> list[int]:
+    """Evenly spaced indices of a split, at most `count`."""
+    return np.unique(np.linspace(0, length - 1, count).astype(int)).tolist()  # type: ignore[no-any-return]
+
+
+def write_sample(folder: Path, raw: RawSample, prediction: NDArray[Any], class_info: ClassInfo) -> Path:
+    """Writes `image | truth | prediction` of one image as a PNG and returns its path."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{raw.name.replace('/', '_')}.png"
+    save_image(path, side_by_side(raw.image, raw.mask, prediction, class_info))
+    return path

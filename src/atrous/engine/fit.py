@@ -22,6 +22,7 @@ from atrous.engine.build import build_datamodule, build_loggers, build_task, net
 from atrous.engine.checkpoint import load_checkpoint, load_weights
 from atrous.engine.evaluate import evaluate, write_evaluation, write_samples
 from atrous.engine.resolution import resolution_of
+from atrous.engine.segment import segment_and_score
 from atrous.engine.trainer import build_trainer, quiet_lightning, warn_of_slow_precision
 from atrous.errors import TrainingError
 from atrous.loggers.wandb import close, keep_id, log_scores
@@ -37,7 +38,7 @@ from atrous.tasks.semantic import SemanticTask
 
 
 def run(config: dict[str, Any], folder: Path, report: TrainingReport | None = None) -> float:
-    """Trains in this process, as one of several where a launcher has said so. Returns the main score.
+    """Trains, or segments by a method, in this process, as one of several where a launcher has said so. Returns the main score.
 
     With `resume: auto` it goes on from what the folder holds.
 
@@ -57,7 +58,10 @@ def run(config: dict[str, Any], folder: Path, report: TrainingReport | None = No
         try:
             loggers = build_loggers(config, wandb_id=record.content.get("wandb_id")) if record else []
             keep_id(loggers, record)
-            score = _fit_and_score(config, folder, loggers, record, signals, report)
+            if "method" in config:
+                score = segment_and_score(config, folder, loggers, record, report)
+            else:
+                score = _fit_and_score(config, folder, loggers, record, signals, report)
         except Pruned as pruned:
             score = pruned.score
             if record:

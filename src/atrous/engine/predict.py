@@ -15,8 +15,7 @@ from torch import Tensor
 from atrous.data.io.files import read_image
 from atrous.data.io.png import write_labels
 from atrous.data.io.strips import open_image
-from atrous.engine.build import build_datamodule
-from atrous.engine.checkpoint import Restored, check_classes
+from atrous.engine.checkpoint import Restored
 from atrous.engine.trainer import build_fabric
 from atrous.errors import ConfigError, DataError
 from atrous.inference.image import Decoded, Rows
@@ -118,19 +117,6 @@ def _pixels(image: AnyImage) -> NDArray[np.uint8]:
 Named = Iterator[tuple[str, Rows]]
 
 
-def open_split(restored: Restored, split: str) -> tuple[ClassInfo, int, Named]:
-    """A split of a checkpoint's data: its classes, how many images it has, and these by name.
-
-    Raises:
-        CheckpointError: If its classes are others than the checkpoint's.
-        DataError: If it can't be read.
-    """
-    dataset = build_datamodule(restored.config).dataset(split)
-    check_classes(restored, dataset.class_info)
-    samples = (dataset[index] for index in range(len(dataset)))
-    return dataset.class_info, len(dataset), ((raw.name, np.ascontiguousarray(raw.image)) for raw in samples)
-
-
 def open_files(names: Mapping[Path, str], *, max_pixels: int, folder: Path, progress: Callable[[float], None]) -> Named:
     """Images by the names of their results, each opened when it is its turn.
 
@@ -154,8 +140,8 @@ def write_prediction(
     out: Path,
     name: str,
     kinds: Sequence[str],
-    class_info: ClassInfo,
     *,
+    class_info: ClassInfo,
     overlay_size: int,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> Path:

@@ -75,5 +75,9 @@ def of_runs(patterns: Sequence[str], trusted: list[str]) -> Iterator[Subject]:
                 f"runs={pattern} names no run folder; give one that holds config.yaml and result.json, or a glob."
             )
         for run in runs:
+            if "model" not in run.config:
+                raise ConfigError(
+                    f"runs={pattern}: {run.folder} is the run of a method, which has no network to measure."
+                )
             check_targets(run.config["model"], trusted, f"the run {run.folder}")
             yield Subject(str(run.folder), run.config["model"], None if math.isnan(run.score) else run.score)

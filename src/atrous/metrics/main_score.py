@@ -53,5 +53,5 @@ _BY_TASK = {"atrous.tasks.semantic.SemanticTask": MEAN_IOU}
 
 
 def main_score_of(config: Mapping[str, Any]) -> MainScore:
-    """That of a config's task; a task that is not ours has the mean IoU."""
+    """That of a config's task; a task that is not ours, and a method without a task, has the mean IoU."""
     return _BY_TASK.get(str(config.get("task", {}).get("_target_")), MEAN_IOU)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from atrous.report.evaluation import show_evaluation
 from atrous.runs.scores import Evaluation
@@ -53,6 +54,16 @@ class TrainingReport:
         """Where the training goes on, and what it could not go on from."""
         self._console.print("\n".join(notes) + "\n" if notes else "", end="", soft_wrap=True)
 
+    def start_method(self, method: str, *, classes: int, split: str, images: int, folder: Path) -> None:
+        """Before a method without a network segments its first image."""
+        self._console.print(
+            f"[bold]{escape(method)}[/], nothing is trained\n"
+            f"{classes} classes; images: {images} {split}\n"
+            f"run folder: {short(folder)}\n",
+            soft_wrap=True,
+            highlight=False,
+        )
+
     def stop(self, message: str) -> None:
         """Why it ends early."""
         self._console.print(message, soft_wrap=True, markup=False, highlight=False)
@@ -76,6 +87,28 @@ class TrainingReport:
             f"  evaluate   python -m atrous evaluate {checkpoint}\n"
             "  ablate     python train.py -m model.output_stride=8,16 seed=0,1,2\n"
             "  real data  python train.py model=deeplabv3plus data=camvid data.root=FOLDER",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+    def finish_method(
+        self, evaluation: Evaluation, *, segments: Mapping[str, float], seconds: float, folder: Path
+    ) -> None:
+        """The scores of a method without a network.
+
+        Args:
+            evaluation: With classes.
+            segments: Means over images that need no classes, and the number of segments.
+            seconds: An image.
+            folder: The run folder.
+        """
+        show_evaluation(self._console, evaluation)
+        others = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in segments.items())
+        self._console.print(
+            f"segments, means over images: {others}\n"
+            f"\n{seconds:.2g} s an image (median); the run folder is [bold]{short(folder)}[/]\n"
+            f"  look       {short(folder / 'samples')}: image | truth | segments with their classes\n"
+            "  compare    python -m atrous report FOLDERS, where runs of networks may be, too",
             soft_wrap=True,
             highlight=False,
         )

@@ -55,6 +55,29 @@ def protocol(
     }
 
 
+def method_protocol(
+    *, split: str, images: int, data: str, class_info: ClassInfo, method: str, matching: str
+) -> dict[str, Any]:
+    """The protocol of segments that no network made.
+
+    Args:
+        split, images, data, class_info: As for `protocol`.
+        method: With all its settings.
+        matching: How segments got their classes.
+    """
+    of_networks = protocol(
+        split=split,
+        images=images,
+        data=data,
+        class_info=class_info,
+        resolution="none",
+        inference=method,
+        precision="none",
+        weights="none",
+    )
+    return {**of_networks, "resize": "none: segments are at the size of the mask", "matching": matching}
+
+
 def weights_of(config: dict[str, Any]) -> str:
     """Which weights the checkpoints of a run hold: with a weight averaging callback, its averages.
 
@@ -83,12 +106,20 @@ def protocol_lines(protocol: dict[str, Any]) -> list[str]:
         return [
             f"scored on {protocol['split']}, {protocol['images']} images, data {protocol['data']}; {protocol['classes']} "
             f"classes, {protocol['ignore_index']} ignored, absent classes left out; {protocol['averaging']}",
-            f"network at {protocol.get('resolution', 'a resolution not stored')}; inference {protocol['inference']}, logits "
-            f"resized to the mask, postprocess {protocol['postprocess']}; precision {protocol['precision']}, weights "
-            f"{protocol['weights']}; {protocol['code']}",
+            _how(protocol),
         ]
     except KeyError:
         return [", ".join(f"{key}: {value}" for key, value in protocol.items())]
+
+
+def _how(protocol: dict[str, Any]) -> str:
+    if "matching" in protocol:
+        return f"{protocol['inference']}; segments matched to classes by {protocol['matching']}; {protocol['code']}"
+    return (
+        f"network at {protocol.get('resolution', 'a resolution not stored')}; inference {protocol['inference']}, logits "
+        f"resized to the mask, postprocess {protocol['postprocess']}; precision {protocol['precision']}, weights "
+        f"{protocol['weights']}; {protocol['code']}"
+    )
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -99,6 +130,12 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> tuple[list[str], list[s
     """
     told: tuple[list[str], list[str]] = ([], [])
     for key in dict.fromkeys((*DECISIVE, *a, *b)):
-        if a.get(key) != b.get(key):
+        if _compared(key, a) != _compared(key, b):
             told[key not in DECISIVE].append(f"{key}: {a.get(key, 'not stored')} / {b.get(key, 'not stored')}")
     return told
+
+
+def _compared(key: str, protocol: dict[str, Any]) -> Any:
+    """What is compared of a value: of `resize` what was resized, which a network and a method tell in other words."""
+    value = protocol.get(key)
+    return value.partition(":")[0] if key == "resize" and isinstance(value, str) else value

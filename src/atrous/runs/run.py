@@ -248,7 +248,7 @@ def checked_run(folder: Path) -> Run | Unread:
         planned = not (folder / RESULT).exists()
         run = Run(folder, {} if planned else read_result(folder))
         name = CONFIG
-        if planned and "model" not in run.config:
+        if planned and not {"model", "method"} & set(run.config):
             return Unread(folder, f"no {RESULT}")
         run.settings  # noqa: B018 - read here, where what stands in the way is told
     except FileNotFoundError as error:

@@ -179,7 +179,7 @@ def _config_of_job(job: Job, pruning: dict[str, int] | None) -> dict[str, Any]:
     for options in config["logger"].values():
         if "group" in options and options["group"] is None:
             options["group"] = job.folder.parent.name
-    if pruning is not None:
+    if pruning is not None and "callbacks" in config:  # a method is scored once, with nothing to give up
         prune = {"_target_": "atrous.callbacks.prune.Prune", "folder": str(job.folder), **pruning}
         config["callbacks"] = {**config["callbacks"], "prune": prune}
     return config

@@ -1,0 +1,1 @@
+"""Segmentation without a trained network: (image) -> segments."""

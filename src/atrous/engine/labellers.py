@@ -1,0 +1,84 @@
+"""What `predict` labels images with: a checkpoint's network, or a method without one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from atrous.config.checks import NETWORK
+from atrous.config.compose import CONF_DIR, compose_groups
+from atrous.config.messages import check_name
+from atrous.engine.build import build_datamodule
+from atrous.engine.checkpoint import check_classes, restore
+from atrous.engine.predict import Named, Predictor, write_prediction
+from atrous.engine.predict_segments import write_segments
+from atrous.engine.segment import build_method
+from atrous.engine.trainer import quiet_lightning
+from atrous.types import SegmentationDataset
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """Labels images.
+
+    Args:
+        write: (image, out, name, kinds, overlay_size=, advance=) -> the label PNG; see `write_prediction`.
+        legend: What the label values mean.
+        images: How many images the split has that was asked for, and these by name; None: none was.
+    """
+
+    write: Callable[..., Path]
+    legend: str
+    images: tuple[int, Named] | None
+
+
+def open_labeller(
+    ckpt: Path | None,
+    method: str | None,
+    overrides: Sequence[str],
+    *,
+    split: str | None,
+    trusted: Sequence[str] = (),
+    accelerator: str | None = None,
+) -> Labeller:
+    """Opens a checkpoint or builds a method; one of them is given.
+
+    Args:
+        ckpt: A checkpoint, or its run folder.
+        method: Of conf/method.
+        overrides: Changes to the checkpoint's config, or settings of the method and its data.
+        split: train, val or test: also opens it.
+        trusted, accelerator: As for `restore`.
+
+    Raises:
+        CheckpointError: If the checkpoint won't do, or the split has other classes.
+        ConfigError: If there is no such method, or a setting is impossible.
+        DataError: If the split can't be read.
+    """
+    quiet_lightning()
+    if method is not None:
+        check_name("method", method, sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml")))
+        config = compose_groups([f"method={method}", *overrides], ("method", "matching", "data", "trainer", *NETWORK))
+        datamodule = build_datamodule(config) if split is not None else None
+        write = functools.partial(write_segments, build_method(config, datamodule))
+        images = None if datamodule is None or split is None else _images(datamodule.dataset(split))
+        return Labeller(write, "label values: the segments of each image, numbered from 0", images)
+    assert ckpt is not None  # one of them is given
+    restored = restore(ckpt, overrides, trusted=trusted, accelerator=accelerator)
+    info, images = restored.class_info, None
+    if split is not None:
+        dataset = build_datamodule(restored.config).dataset(split)
+        check_classes(restored, dataset.class_info)
+        info, images = dataset.class_info, _images(dataset)
+    values = ", ".join(f"{value} {name}" for value, name in zip(info.ids, info.names, strict=True))
+    write = functools.partial(write_prediction, Predictor(restored), class_info=info)
+    return Labeller(write, f"label values: {values}", images)
+
+
+def _images(dataset: SegmentationDataset) -> tuple[int, Named]:
+    samples = (dataset[index] for index in range(len(dataset)))
+    return len(dataset), ((raw.name, np.ascontiguousarray(raw.image)) for raw in samples)

@@ -1,0 +1,73 @@
+"""Segments images of any size by a method without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from atrous.classical.method import Method, Pixels, Segments
+from atrous.data.io.png import write_labels
+from atrous.errors import ConfigError
+from atrous.inference.image import Rows
+from atrous.pages.contact_sheet import thumbnail
+from atrous.pages.images import save_image
+from atrous.pages.segments import mean_colours, shaded, strip
+
+
+def write_segments(
+    method: Method,
+    image: Rows,
+    out: Path,
+    name: str,
+    kinds: Sequence[str],
+    *,
+    overlay_size: int,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> Path:
+    """Segments an image and writes its label PNG, whose values number the segments, and its pictures.
+
+    Args:
+        method: Segments it.
+        image: The image.
+        out: The folder to write to.
+        name: Of the image.
+        kinds: Of "labels", "overlays" (mean colours) and "iterates" (the method's steps); each has a folder in `out`.
+        overlay_size: The overlay's longer side at most.
+        advance: Told how many rows are done: all at once.
+
+    Returns:
+        The label PNG.
+
+    Raises:
+        ConfigError: If there are more segments than a PNG has values, 65,536.
+    """
+    pixels = np.ascontiguousarray(image[slice(0, image.shape[0])])
+    segments = method(pixels)
+    if (count := int(segments.max()) + 1) > 2**16:
+        raise ConfigError(
+            f"{name} falls into {count} segments, and a PNG holds 65536; choose settings that make fewer, larger ones."
+        )
+    for kind in kinds:
+        (out / kind / name).parent.mkdir(parents=True, exist_ok=True)
+    path = out / "labels" / f"{name}.png"
+    dtype = np.dtype(np.uint8 if count <= 256 else np.uint16)
+    with write_labels(path, segments.shape, dtype) as write:
+        write(segments.astype(dtype))
+    advance(len(segments))
+    if "overlays" in kinds:
+        small: Segments = thumbnail(segments, overlay_size, labels=True)
+        save_image(out / "overlays" / f"{name}.png", mean_colours(thumbnail(pixels, overlay_size), small))
+    if "iterates" in kinds:
+        save_image(out / "iterates" / f"{name}.png", picture_of_iterates(method, pixels))
+    return path
+
+
+def picture_of_iterates(method: Method, image: Pixels) -> Pixels:
+    """The method's steps on an image, side by side."""
+    small = method.reduced(image)
+    steps = list(method.iterates(small))
+    pictures = [mean_colours(small, step.segments) if step.map is None else shaded(step.map) for step in steps]
+    captions = [step.title + ("" if step.energy is None else f"\nenergy {step.energy:.5g}") for step in steps]
+    return strip(pictures, captions, title=type(method).__name__)
