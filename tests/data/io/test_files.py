@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from atrous.data.io import png
 from atrous.data.io.files import read_image, read_mask
@@ -329,3 +329,15 @@ def test_images_of_a_folder_that_cannot_be_read_are_not_passed_over(tmp_path):
     (tmp_path / "b.HEIC").write_bytes(b"x")
     with pytest.raises(DataError, match=r"1 images that can't be read: b\.HEIC.*PNG.*\*\.png"):
         find_images(str(tmp_path))
+
+
+def test_the_tags_of_a_geotiff_are_read_without_a_word(tmp_path, capfd):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, kind, value in ((33550, 12, (1.0, 1.0, 0.0)), (34735, 3, (1, 1, 0, 1)), (42113, 2, "nan")):
+        tags.tagtype[tag] = kind
+        tags[tag] = value
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.tif", tiffinfo=tags)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), pixels)
+    assert read_mask(tmp_path / "a.tif").shape == (8, 9, 3)
+    assert capfd.readouterr() == ("", "")

@@ -76,6 +76,8 @@ def decode_image(data: bytes, path: Path, *, reduction: int = 1) -> NDArray[np.u
             if image.mode in ("F", "I"):  # OpenCV would cut 0.0 to 1.0 to black
                 message = f"{path} holds 32-bit numbers, expected 8 or 16 bits. Save it as PNG of 0 to 255."
                 raise DataError(message, kind="32 bits", path=path)
+    # It prints a line for each tag of a GeoTIFF, at each read; what it can't decode is said below.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # a size beyond OpenCV's limit
