@@ -32,7 +32,13 @@ MEANT: dict[str, Any] = {
 }
 # The same of keys in `data` that one data set has.
 MEANT_OF_DATA: dict[str, dict[str, Any]] = {
-    "atrous.data.folder.Folder": {"split_rule": "hash", "image_name": "*", "mask_name": "*"}
+    "atrous.data.folder.Folder": {
+        "split_rule": "hash",
+        "image_name": "*",
+        "mask_name": "*",
+        "mask_threshold": None,
+        "nearest_value": False,
+    }
 }
 
 

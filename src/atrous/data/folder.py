@@ -39,6 +39,8 @@ class Folder(FilePairs):
         mask_name: How the masks are called, such as "mask_*".
         value_map: From the values stored in the masks to class indices, such as {0: 0, 255: 1}; a value that it does
             not name is an error. None: the masks store class indices and `ignore_index`.
+        mask_threshold: For two classes whose masks have soft edges: values from this one on are class 1, see `MaskReader`.
+        nearest_value: Read a value of no class as the nearest of `value_map`, and a colour as the nearest of `palette`.
         palette: (R, G, B) per class. Given, RGB masks and indexed ones are read by colour.
         ignore_colors: Colours of ignored pixels in such masks.
         ignore_index: The class index of ignored pixels.
@@ -65,6 +67,8 @@ class Folder(FilePairs):
         image_name: str = "*",
         mask_name: str = "*",
         value_map: Mapping[int, int] | None = None,
+        mask_threshold: float | None = None,
+        nearest_value: bool = False,
         palette: Sequence[Sequence[int]] | None = None,
         ignore_colors: Sequence[Sequence[int]] = (),
         ignore_index: int = IGNORE_INDEX,
@@ -91,7 +95,9 @@ class Folder(FilePairs):
         by_color |= {_color(color): ignore_index for color in ignore_colors}
         if palette is not None and len(by_color) < len(colors) + len(ignore_colors):
             raise ConfigError("palette and ignore_colors name a colour twice; give each class its own.")
-        reader = MaskReader(class_info=class_info, value_map=value_map, colors=by_color)
+        reader = MaskReader(
+            class_info=class_info, value_map=value_map, colors=by_color, threshold=mask_threshold, nearest=nearest_value
+        )
 
         names = _names(image_name, mask_name, mask_suffix)
         drawn = True

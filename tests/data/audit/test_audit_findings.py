@@ -4,9 +4,9 @@ from shlex import split
 
 import numpy as np
 import pytest
-from fixtures import Reads, blocks, image_of, write_camvid
+from fixtures import Reads, blocks, image_of, write_camvid, write_folder
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from atrous.data.audit.audit import audit
 from atrous.data.camvid import CamVid
@@ -481,3 +481,16 @@ def test_the_real_camvid(camvid_root):
     for rule, weights in train.class_weights().items():
         assert weights == named_weights(rule, counts)
     assert train.class_weights()["median_frequency"][-1] == pytest.approx(8.8193, abs=1e-4)
+
+
+def test_masks_with_soft_edges_are_told_a_threshold(tmp_path):
+    root = write_folder(tmp_path, names=["a", "b"], size=(96, 96))
+    for path in (root / "masks").iterdir():
+        values = np.asarray(Image.open(path))
+        Image.fromarray(values * np.uint8(255)).resize((384, 384), 0).filter(ImageFilter.GaussianBlur(1)).save(path)
+        Image.new("RGB", (384, 384)).save(root / "images" / f"{path.stem}.jpg")
+    files = {"images": str(root / "images"), "masks": str(root / "masks")}
+    data = Folder(split="train", val_fraction=0, class_names=["ground", "cell"], **files)
+    (found,) = (found for found in audit({"train": data}).findings if found.kind == "values")
+    assert "2 of 2 samples" in found.text
+    assert "mask_threshold=" in found.text

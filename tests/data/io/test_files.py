@@ -171,10 +171,10 @@ def test_an_unknown_colour_names_the_nearest(tmp_path):
         assert part in str(error.value)
 
 
-@pytest.mark.parametrize("value_map", [{0: 3}, {-1: 0}, {70000: 0}])
+@pytest.mark.parametrize("value_map", [{0: 3}, {-32769: 0}, {70000: 0}])
 def test_an_impossible_value_map(value_map):
     with pytest.raises(
-        ConfigError, match=r"value_map .* expected a stored value from 0 to 65535 and a class from 0 to 2"
+        ConfigError, match=r"value_map .* expected a stored value from -32768 to 65535 and a class from 0 to 2"
     ):
         MaskReader(class_info=THREE, value_map=value_map)
 

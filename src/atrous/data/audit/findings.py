@@ -38,6 +38,7 @@ KINDS = {
 _KIND_OF = {
     "values": "values",
     "unmapped values": "values",
+    "soft values": "values",
     "colours": "colours",
     "no palette": "colours",
     "size": "size",
@@ -148,6 +149,12 @@ def _cause(group: _Group, info: ClassInfo) -> str:
     without = sorted(values - {info.ignore_index})
     count, top = info.num_classes, max(without, default=0)
     ids, classes = set(info.ids), set(range(count))
+    if len(values) == count > 2 and info.ignore_index in values and not mapped:
+        return f"likely {count} grey levels; set {_value_map({value: number for number, value in enumerate(sorted(values))})}"
+    if -1 in values and not mapped:
+        return (
+            f"likely -1 for ignored pixels; set {_value_map({-1: info.ignore_index, **{n: n for n in range(count)}})}"
+        )
     if values <= {0, 255}:
         return "likely 0/255 masks; set value_map={0: 0, 255: 1}"
     if group.indexed and not mapped:

@@ -87,15 +87,16 @@ def decode_image(data: bytes, path: Path, *, reduction: int = 1) -> NDArray[np.u
     return np.array(_decode(data, path).convert("RGB"))  # formats of Pillow's own, and its error message
 
 
-def read_mask(path: Path, *, by_color: bool = False) -> NDArray[Any]:
+def read_mask(path: Path, *, by_color: bool = False, lossy: bool = False) -> NDArray[Any]:
     """Reads the values that a mask file stores, upright by its EXIF orientation.
 
     Args:
         path: A grey (8 or 16 bits), black and white, indexed or RGB image, or a Matlab file of SBD or COCO-Stuff 10k.
         by_color: Read an indexed image's colours instead of its indices.
+        lossy: Read JPEGs, too, as grey unless `by_color`, and floating-point numbers.
 
     Returns:
-        (H, W) of any integer type, or uint8 (H, W, 3) where the file holds colours that are not all grey.
+        (H, W) of any integer type, float32 where `lossy`, or uint8 (H, W, 3) where the file holds colours that are not all grey.
 
     Raises:
         DataError: If there is no such file, or it is no complete mask image, several in one, or a JPEG.
@@ -108,8 +109,19 @@ def read_mask(path: Path, *, by_color: bool = False) -> NDArray[Any]:
         return stored
     image = _decode(data, path)
     if image.format in ("JPEG", "MPO"):
-        message = f"{path} is a JPEG. JPEG smears the values of masks; make the mask anew as PNG."
-        raise DataError(message, kind="jpeg", path=path)
+        if not lossy:
+            message = (
+                f"{path} is a JPEG. JPEG smears the values of masks; make the mask anew as PNG. If it is lost, set mask_threshold=128 "
+                "for two classes, or nearest_value=true with value_map or palette."
+            )
+            raise DataError(message, kind="jpeg", path=path)
+        return np.array(image.convert("RGB" if by_color else "L"))
+    if image.mode == "F" and lossy:
+        numbers = np.array(image)
+        if not np.isfinite(numbers).all():
+            message = f"{path} holds numbers that are not finite, expected the masks' values. Make the mask anew."
+            raise DataError(message, kind="not finite", path=path)
+        return numbers
     if image.mode in ("RGBA", "LA") and _only_alpha_differs(image):
         message = f"{path}: nothing but the transparency differs. Save the mask as grey values or colours."
         raise DataError(message, kind="transparency", path=path)
