@@ -10,7 +10,14 @@ from atrous.config.compose import CONF_DIR, compose_groups, instantiate
 from atrous.errors import ConfigError
 
 NAMES = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
-SMALL = {"slic": ["method.segments=12"], "watershed": ["method.segments=12"], "felzenszwalb": ["method.min_size=4"]}
+SMALL = {
+    "slic": ["method.segments=12"],
+    "watershed": ["method.segments=12"],
+    "felzenszwalb": ["method.min_size=4"],
+    "mean_shift": ["method.min_size=4"],
+    "spectral": ["method.clusters=3", "method.superpixels=12"],
+    "normalized_cuts": ["method.superpixels=12"],
+}
 
 
 def built(name, *overrides):

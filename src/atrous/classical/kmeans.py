@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,25 +93,45 @@ class KMeans(Method):
         ]
 
     def _runs(self, points: NDArray[np.float32]) -> list[Step]:
-        if self.clusters > len(points):
-            raise ConfigError(
-                f"method.clusters={self.clusters} is more than the {len(points)} pixels there are; set method.clusters="
-                f"{len(points)} or less."
-            )
-        rng = np.random.default_rng(self.seed)
-        runs = (list(lloyd(points, self._start(points, rng), self.iterations)) for _ in range(self.restarts))
-        return min(runs, key=lambda steps: steps[-1].energy)
-
-    def _start(self, points: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float64]:
-        if self.init == "random":
-            return points[rng.choice(len(points), self.clusters, replace=False)].astype(np.float64)
-        state = int(rng.integers(2**31))
-        centres, _ = library("sklearn.cluster").kmeans_plusplus(points, self.clusters, random_state=state)
-        start: NDArray[np.float64] = centres.astype(np.float64)
-        return start
+        return clustered(
+            points,
+            self.clusters,
+            init=self.init,
+            restarts=self.restarts,
+            iterations=self.iterations,
+            seed=self.seed,
+        )
 
 
-def lloyd(points: NDArray[np.float32], centres: NDArray[np.float64], iterations: int) -> Iterator[Step]:
+def clustered(
+    points: NDArray[np.floating[Any]], clusters: int, *, init: str, restarts: int, iterations: int, seed: int
+) -> list[Step]:
+    """The steps of k-means on points (N, D) from the best of several initialisations, by the last step's energy.
+
+    Raises:
+        ConfigError: If there are more clusters than points.
+    """
+    if clusters > len(points):
+        raise ConfigError(
+            f"method.clusters={clusters} is more than the {len(points)} pixels there are; set method.clusters={len(points)} or less."
+        )
+    rng = np.random.default_rng(seed)
+    runs = (list(lloyd(points, _start(points, clusters, init, rng), iterations)) for _ in range(restarts))
+    return min(runs, key=lambda steps: steps[-1].energy)
+
+
+def _start(
+    points: NDArray[np.floating[Any]], clusters: int, init: str, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    if init == "random":
+        return points[rng.choice(len(points), clusters, replace=False)].astype(np.float64)
+    state = int(rng.integers(2**31))
+    centres, _ = library("sklearn.cluster").kmeans_plusplus(points, clusters, random_state=state)
+    start: NDArray[np.float64] = centres.astype(np.float64)
+    return start
+
+
+def lloyd(points: NDArray[np.floating[Any]], centres: NDArray[np.float64], iterations: int) -> Iterator[Step]:
     """Yields the start and each iteration until nothing moves.
 
     Args:
@@ -131,14 +151,14 @@ def lloyd(points: NDArray[np.float32], centres: NDArray[np.float64], iterations:
             return
 
 
-def assigned(points: NDArray[np.float32], centres: NDArray[np.float64]) -> Step:
+def assigned(points: NDArray[np.floating[Any]], centres: NDArray[np.float64]) -> Step:
     """Each point with its nearest centre."""
     metrics = library("sklearn.metrics")
     labels, distances = metrics.pairwise_distances_argmin_min(points, centres.astype(points.dtype))
     return Step(centres, labels, float((distances.astype(np.float64) ** 2).sum()))
 
 
-def _means(points: NDArray[np.float32], step: Step) -> NDArray[np.float64]:
+def _means(points: NDArray[np.floating[Any]], step: Step) -> NDArray[np.float64]:
     count = len(step.centres)
     sizes = np.bincount(step.labels, minlength=count)
     sums = np.stack([np.bincount(step.labels, weights=column, minlength=count) for column in points.T], axis=1)

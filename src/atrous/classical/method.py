@@ -29,13 +29,13 @@ class Iterate(NamedTuple):
         title: What it is, such as "iteration 3".
         segments: int32 (h, w).
         energy: What the method makes small; None where it has none.
-        map: float (h, w) to show instead of the segments, such as an eigenvector; None: the segments are shown.
+        picture: What to show instead of the segments: numbers (h, w), such as an eigenvector, or colours uint8 (h, w, 3).
     """
 
     title: str
     segments: Segments
     energy: float | None = None
-    map: NDArray[np.floating[Any]] | None = None
+    picture: NDArray[Any] | None = None
 
 
 @dataclass(kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atrous.classical.method import Method, Pixels, Segments
+from atrous.classical.method import Iterate, Method, Pixels, Segments
 from atrous.data.io.png import write_labels
 from atrous.errors import ConfigError
 from atrous.inference.image import Rows
@@ -68,6 +68,12 @@ def picture_of_iterates(method: Method, image: Pixels) -> Pixels:
     """The method's steps on an image, side by side."""
     small = method.reduced(image)
     steps = list(method.iterates(small))
-    pictures = [mean_colours(small, step.segments) if step.map is None else shaded(step.map) for step in steps]
+    pictures = [_shown(step, small) for step in steps]
     captions = [step.title + ("" if step.energy is None else f"\nenergy {step.energy:.5g}") for step in steps]
     return strip(pictures, captions, title=type(method).__name__)
+
+
+def _shown(step: Iterate, image: Pixels) -> Pixels:
+    if step.picture is None:
+        return mean_colours(image, step.segments)
+    return shaded(step.picture) if step.picture.ndim == 2 else step.picture

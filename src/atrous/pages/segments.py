@@ -11,7 +11,7 @@ from atrous.pages.contact_sheet import contact_sheet, thumbnail
 from atrous.pages.images import Pixels
 
 _TILE = 320  # pixels of the longer side of a step's picture
-_STEPS = 8  # at most
+_STEPS = 12  # at most
 _OUTLINE = (255, 221, 0)
 
 
@@ -38,7 +38,7 @@ def shaded(values: NDArray[Any]) -> Pixels:
 
 
 def strip(pictures: list[Pixels], captions: list[str], *, title: str) -> Pixels:
-    """At most eight evenly spaced steps side by side, the first and the last among them."""
+    """At most twelve evenly spaced steps side by side, the first and the last among them."""
     chosen = np.unique(np.linspace(0, len(pictures) - 1, _STEPS).astype(int))
     tiles = [thumbnail(pictures[step], _TILE) for step in chosen]
     return contact_sheet(tiles, [captions[step] for step in chosen], [], columns=4, title=title)
