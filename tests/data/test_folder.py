@@ -185,9 +185,9 @@ def test_a_value_map(root):
     ("change", "message"),
     [
         ({"split": "training"}, "no split 'training'; choose one of"),
-        ({"images": None}, "give images and masks .*or csv alone"),
-        ({"csv": "a.csv"}, "give images and masks .*or csv alone"),
-        ({"images": {"train": "a"}}, "give images and masks .*or csv alone"),
+        ({"images": None}, "give images with masks .*or csv alone"),
+        ({"csv": "a.csv"}, "give images with masks .*or csv alone"),
+        ({"images": {"train": "a"}}, "give images with masks .*or csv alone"),
         ({"val_fraction": 0.6, "test_fraction": 0.4}, "val_fraction=0.6 and test_fraction=0.4: .*below 1"),
         ({"split_rule": "random"}, "split_rule=random.*rank, hash"),
         ({"val_fraction": -0.1}, "val_fraction=-0.1"),

@@ -38,6 +38,8 @@ MEANT_OF_DATA: dict[str, dict[str, Any]] = {
         "mask_name": "*",
         "mask_threshold": None,
         "nearest_value": False,
+        "annotations": None,
+        "unannotated": None,
     }
 }
 

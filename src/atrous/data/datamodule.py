@@ -44,7 +44,7 @@ class SegmentationDataModule(LightningDataModule):
         num_workers: Loader processes per device; null: one per core but one, at most 8.
         cache: "ram": keep the decoded images in memory; they are read in `setup`. "disk": keep them in `cache_folder`,
             for all processes and later runs. "none": decode them every epoch.
-        cache_folder: Holds what is kept on disk.
+        cache_folder: Holds what is kept on disk; also the dataset's, where that keeps something.
         rare_class_temperature: Draw images with rare classes more often, see `RareClasses`. null: each image once.
         rare_class_min_pixels: Pixels of a class that an image must have to be drawn for it.
         seed: Sample order is a function of (seed, epoch), augmentation of (seed, epoch, index).
@@ -93,6 +93,8 @@ class SegmentationDataModule(LightningDataModule):
         self._rare: RareClasses | None = None
         self.seed = seed
         self._build = dataset
+        if "cache_folder" in inspect.signature(dataset).parameters:
+            shared["cache_folder"] = cache_folder
         own = dict(zip(SPLITS, (train or {}, val or {}, test or {}), strict=True))
         self._settings = {split: {**shared, **settings, "split": split} for split, settings in own.items()}
         self._datasets: dict[str, SegmentationDataset] = {}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from atrous.data.annotations.masks import Classes, masks_of_annotations
 from atrous.data.drawn_split import RULES, drawn_split
 from atrous.data.io.files import Color, first_few
 from atrous.data.io.masks import MaskReader
-from atrous.data.pairing import LAYOUT, SPLITS, Names, from_csv, from_folders, refuse_hidden_folders
+from atrous.data.listed_pairs import from_csv, refuse_hidden_folders
+from atrous.data.pairing import LAYOUT, SPLITS, Names, Pairing, from_folders
 from atrous.data.pairs import FilePairs
 from atrous.data.voc import voc_colors
 from atrous.errors import ConfigError, DataError
@@ -23,6 +26,8 @@ class Folder(FilePairs):
     - `images` and `masks`, a folder each: a mask has its image's path and name, or what `image_name` and `mask_name`
       say, with any extension; the split is drawn.
     - `images` and `masks`, a mapping from split to folder each.
+    - `images` and `annotations`, either way: outlines in a COCO, LabelMe, Cityscapes, YOLO or CVAT file or folder, drawn
+      as masks by `masks_of_annotations`.
     - `csv`: a file with the columns image and mask, relative to the file's own folder, and perhaps split (train, val
       or test); without it the split is drawn.
 
@@ -33,12 +38,15 @@ class Folder(FilePairs):
         class_names: One name per class, in the order of their indices.
         images: The images' folder, or one for each split.
         masks: The masks' folder, or one for each split.
+        annotations: A file of annotations or a folder of them, or one for each split.
         csv: The CSV file.
         mask_suffix: What a mask's name has after its image's, such as "_mask": short for `mask_name` "*_mask".
         image_name: How the images are called, with a `*` for what their masks' names have as well, such as "img_*".
         mask_name: How the masks are called, such as "mask_*".
         value_map: From the values stored in the masks to class indices, such as {0: 0, 255: 1}; a value that it does
-            not name is an error. None: the masks store class indices and `ignore_index`.
+            not name is an error. None: the masks store class indices and `ignore_index`. Of annotations: from labels.
+        unannotated: The class index or ignore index of pixels in no outline of annotations. None: 0, unless that is a
+            label of theirs.
         mask_threshold: For two classes whose masks have soft edges: values from this one on are class 1, see `MaskReader`.
         nearest_value: Read a value of no class as the nearest of `value_map`, and a colour as the nearest of `palette`.
         palette: (R, G, B) per class. Given, RGB masks and indexed ones are read by colour.
@@ -49,6 +57,7 @@ class Folder(FilePairs):
         split_seed: Another seed draws other splits.
         split_rule: "rank"; "hash" as runs of before it, which also took any other column than `split` for none and
             looked neither for train and val folders among those of a split to be drawn nor for files that belong to none.
+        cache_folder: Where masks of annotations are kept.
 
     Raises:
         ConfigError: If settings are missing, contradict each other or are outside their range.
@@ -62,11 +71,13 @@ class Folder(FilePairs):
         class_names: Sequence[str],
         images: str | Mapping[str, str] | None = None,
         masks: str | Mapping[str, str] | None = None,
+        annotations: str | Mapping[str, str] | None = None,
         csv: str | None = None,
         mask_suffix: str = "",
         image_name: str = "*",
         mask_name: str = "*",
-        value_map: Mapping[int, int] | None = None,
+        value_map: Mapping[Any, int] | None = None,
+        unannotated: int | None = None,
         mask_threshold: float | None = None,
         nearest_value: bool = False,
         palette: Sequence[Sequence[int]] | None = None,
@@ -76,6 +87,7 @@ class Folder(FilePairs):
         test_fraction: float = 0.0,
         split_seed: int = 0,
         split_rule: str = "rank",
+        cache_folder: str | None = None,
     ) -> None:
         if split not in SPLITS:
             raise ConfigError(f"no split {split!r}; choose one of {', '.join(SPLITS)}.")
@@ -95,33 +107,47 @@ class Folder(FilePairs):
         by_color |= {_color(color): ignore_index for color in ignore_colors}
         if palette is not None and len(by_color) < len(colors) + len(ignore_colors):
             raise ConfigError("palette and ignore_colors name a colour twice; give each class its own.")
-        reader = MaskReader(
-            class_info=class_info, value_map=value_map, colors=by_color, threshold=mask_threshold, nearest=nearest_value
+        stored = MaskReader(
+            class_info=class_info,
+            value_map=None if annotations is not None else value_map,
+            colors={} if annotations is not None else by_color,
+            threshold=mask_threshold,
+            nearest=nearest_value,
         )
-
         names = _names(image_name, mask_name, mask_suffix)
         drawn = True
         left_out: tuple[str, ...] = ()
-        if csv is not None and images is None and masks is None:
+        key, files = ("masks", masks) if annotations is None else ("annotations", annotations)
+        if masks is not None and annotations is not None:
+            raise ConfigError(f"masks={masks} and annotations={annotations}: give one of them.")
+
+        def paired(images: str, files: str, more: Sequence[str] = ()) -> Pairing:
+            more_images = [Path(folder) for folder in more]
+            if annotations is None:
+                return from_folders(Path(images), Path(files), names, more_images=more_images)
+            classes = Classes(class_info, value_map, unannotated)
+            return masks_of_annotations(
+                Path(images), Path(files), names, classes, folder=cache_folder, more_images=more_images
+            )
+
+        if csv is not None and images is None and files is None:
             pairs, drawn = from_csv(Path(csv), split, exact_names=split_rule == "hash")
-        elif csv is None and isinstance(images, str) and isinstance(masks, str):
-            pairs, left_out = from_folders(Path(images), Path(masks), names)
-        elif csv is None and isinstance(images, Mapping) and isinstance(masks, Mapping):
+        elif csv is None and isinstance(images, str) and isinstance(files, str):
+            pairs, left_out = paired(images, files)
+        elif csv is None and isinstance(images, Mapping) and isinstance(files, Mapping):
             drawn = False
-            if split not in images or split not in masks:
+            if split not in images or split not in files:
                 raise DataError(
-                    f"no folders for the split {split!r}: images has {first_few(list(images)) or 'none'}, masks has "
-                    f"{first_few(list(masks)) or 'none'}. Add images.{split}=... and masks.{split}=... .",
+                    f"no folders for the split {split!r}: images has {first_few(list(images)) or 'none'}, {key} has "
+                    f"{first_few(list(files)) or 'none'}. Add images.{split}=... and {key}.{split}=... .",
                     kind="absent",
                 )
-            same = [
-                Path(images[other]) for other, folder in masks.items() if other in images and folder == masks[split]
-            ]
-            pairs, left_out = from_folders(Path(images[split]), Path(masks[split]), names, more_images=same)
+            same = [images[other] for other, place in files.items() if other in images and place == files[split]]
+            pairs, left_out = paired(images[split], files[split], same)
         else:
             raise ConfigError(
-                f"images={images}, masks={masks}, csv={csv}: give images and masks (two folders, or a folder for each "
-                "split), or csv alone."
+                f"images={images}, masks={masks}, annotations={annotations}, csv={csv}: give images with masks or annotations (two "
+                "places, or one for each split of both), or csv alone."
             )
         if drawn:
             stems = [pair.name for pair in pairs]
@@ -142,7 +168,7 @@ class Folder(FilePairs):
             names=[pair.name for pair in pairs],
             images=[pair.image for pair in pairs],
             masks=[pair.mask for pair in pairs],
-            reader=reader,
+            reader=stored,
             left_out=() if split_rule == "hash" else left_out,
         )
 

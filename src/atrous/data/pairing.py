@@ -1,13 +1,12 @@
-"""Which image file belongs to which mask file: by their names in two folders, or as a CSV file lists them."""
+"""Which image file belongs to which mask file: by their names in two folders, or as an annotation file lists them."""
 
 from __future__ import annotations
 
-import csv as csv_module
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from itertools import takewhile, zip_longest
+from collections.abc import Collection, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,41 +15,6 @@ from atrous.data.io.listing import UNREAD_SUFFIXES, list_images
 from atrous.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
-SPLIT_WORDS = frozenset(
-    [
-        "train",
-        "training",
-        "trn",
-        "val",
-        "valid",
-        "validation",
-        "dev",
-        "test",
-        "testing",
-        "tst",
-        "eval",
-        "evaluation",
-        "holdout",
-        "hold_out",
-    ]
-)
-_SPLIT_COLUMNS = SPLIT_WORDS | frozenset(
-    [
-        "splits",
-        "subset",
-        "set",
-        "partition",
-        "phase",
-        "usage",
-        "is_train",
-        "is_val",
-        "is_valid",
-        "is_test",
-        "train_test",
-        "data_split",
-        "dataset_split",
-    ]
-)
 LAYOUT = "Expected an image file per sample and a mask of the same name in any of the usual formats."
 
 
@@ -77,7 +41,15 @@ class Names(NamedTuple):
     mask: str = "*"
 
 
-def from_folders(images: Path, masks: Path, names: Names, *, more_images: Sequence[Path] = ()) -> Pairing:
+def from_folders(
+    images: Path,
+    masks: Path,
+    names: Names,
+    *,
+    more_images: Sequence[Path] = (),
+    suffixes: Collection[str] = IMAGE_SUFFIXES,
+    setting: str = "masks",
+) -> Pairing:
     """Pairs the images of a folder with the masks of another, or of the same, and the folders below.
 
     Two forms of one Unicode string are one name.
@@ -87,19 +59,22 @@ def from_folders(images: Path, masks: Path, names: Names, *, more_images: Sequen
         masks: The masks' folder.
         names: How they are called.
         more_images: Folders of other splits' images, whose masks are here as well.
+        suffixes: Of the masks' files.
+        setting: What the user calls the masks' folder.
 
     Raises:
         ConfigError: If the images would be their own masks.
         DataError: If there are no images, one has no mask, or two files have one name.
     """
-    if images.resolve() == masks.resolve() and names.image == names.mask:
+    together = images.resolve() == masks.resolve() and suffixes == IMAGE_SUFFIXES
+    if together and names.image == names.mask:
         raise ConfigError(
             f"images and masks are both {images}, and each file would be its own mask. Say what the masks are called, such as "
             "data.mask_name=*_mask or data.mask_suffix=_mask."
         )
-    mask_files = _by_key(masks, "masks", names.mask, without=images)
+    mask_files = _by_key(masks, setting, names.mask, suffixes, without=images)
     image_files = _by_key(images, "images", names.image, without=masks)
-    if names.image == "*" and images.resolve() == masks.resolve():  # the masks are no images, then
+    if names.image == "*" and together:  # the masks are no images, then
         own = {path for _, path in mask_files.values()}
         image_files = {key: found for key, found in image_files.items() if found[1] not in own}
     if not image_files:
@@ -108,7 +83,11 @@ def from_folders(images: Path, masks: Path, names: Names, *, more_images: Sequen
     missing = [name for key, (name, _) in image_files.items() if key not in mask_files]
     if missing:
         folder, _, stem = missing[0].rpartition("/")
-        expected = masks / folder / f"{names.mask.replace('*', _common(stem, names.image) or stem)}.png"
+        expected = (
+            masks
+            / folder
+            / f"{names.mask.replace('*', _common(stem, names.image) or stem)}{'.png' if suffixes == IMAGE_SUFFIXES else min(suffixes)}"
+        )
         raise DataError(
             f"{len(missing)} of {len(image_files)} images in {images} have no mask: {first_few(missing)}. Expected one such "
             f"as {expected}; found in {masks}: {first_few([name for name, _ in mask_files.values()]) or 'none'}"
@@ -121,14 +100,16 @@ def from_folders(images: Path, masks: Path, names: Names, *, more_images: Sequen
     return Pairing(pairs, tuple(left_out))
 
 
-def _by_key(folder: Path, setting: str, pattern: str, *, without: Path) -> dict[str, tuple[str, str]]:
+def _by_key(
+    folder: Path, setting: str, pattern: str, suffixes: Collection[str] = IMAGE_SUFFIXES, *, without: Path
+) -> dict[str, tuple[str, str]]:
     """What stands for `*` in the files called `pattern`, with the folders before -> name without extension, and path."""
     if not folder.is_dir():
         raise DataError(f"no folder {folder} ({setting}=...). {LAYOUT}")
     inner, whole = os.path.realpath(without), os.path.realpath(folder)
     excluded = os.path.relpath(inner, whole).replace(os.sep, "/") + "/" if inner.startswith(whole + os.sep) else None
     files: dict[str, tuple[str, str]] = {}
-    for file in list_images(folder):
+    for file in list_images(folder, suffixes=suffixes):
         if excluded is not None and file.startswith(excluded):
             continue
         below, _, base = file.rpartition("/")
@@ -141,7 +122,7 @@ def _by_key(folder: Path, setting: str, pattern: str, *, without: Path) -> dict[
         if key in files:
             raise DataError(
                 f"{files[key][1]} and {path} have one name; rename one, take it away, say which are meant, such as "
-                f"'data.{setting.removesuffix('s')}_name=*{os.path.splitext(file)[1]}', or list the pairs in a CSV file, csv=... ."
+                f"'data.{'image' if setting == 'images' else 'mask'}_name=*{os.path.splitext(file)[1]}', or list the pairs in a CSV file, csv=... ."
             )
         files[key] = name, path
     return files
@@ -158,7 +139,9 @@ def _other_files(folder: Path) -> str:
     """What else lies in a folder, for messages: files whose kind is not read as images."""
     others = Counter(os.path.splitext(file)[1].lower() for file in list_images(folder, suffixes=None))
     kinds = [f"{count} {suffix}" for suffix, count in others.most_common() if suffix and suffix not in IMAGE_SUFFIXES]
-    return f" (and {first_few(kinds)}, which are not read here)" if kinds else ""
+    outlines = [suffix for suffix in (".json", ".xml", ".txt") if suffix in others]
+    hint = ", annotations=... reads outlines as masks" if outlines else ""
+    return f" (and {first_few(kinds)}, which are no images{hint})" if kinds else ""
 
 
 def _remedy(images: Path, masks: Path) -> str:
@@ -188,98 +171,47 @@ def _beginning(names: Sequence[str]) -> str:
     return "".join(letters[0] for letters in same)
 
 
-def from_csv(path: Path, split: str, *, exact_names: bool = False) -> tuple[list[Pair], bool]:
-    """The CSV's pairs, and whether their split is still to be drawn.
+def with_listed(images: Path, listed: Collection[str], source: Path, *, more_images: Sequence[Path] = ()) -> Pairing:
+    """Pairs the images of a folder with the names under which a file lists them, which stand in the place of masks.
 
-    Spaces around a column's name or a split's, and capitals in them, mean nothing.
+    A name with other folders before it is compared by its end, where that is one image's alone.
 
     Args:
-        path: The file.
-        split: Whose lines are taken, where a column says it.
-        exact_names: Take no column for the split's but one called exactly so.
+        images: The images' folder.
+        listed: The names.
+        source: The file.
+        more_images: Folders of other splits' images, which are listed as well.
 
     Raises:
-        DataError: If it is no such file, a line of it is not complete, or another column than split divides the lines.
+        DataError: If there are no images, or one is not listed.
     """
-    columns, rows = _read_table(path, exact_names=exact_names)
-    has_split = "split" in columns
-    if not has_split and not exact_names:
-        _refuse_hidden_split(path, columns, rows)
-    for number, row in enumerate(rows, start=2):
-        if has_split:
-            row["split"] = row["split"].strip().casefold()
-        if not row["image"] or not row["mask"] or (has_split and row["split"] not in SPLITS):
-            raise DataError(
-                f"{path}, line {number}: image={row['image']!r}, mask={row['mask']!r}"
-                + (f", split={row['split']!r}" if has_split else "")
-                + "; expected two paths"
-                + (f" and one of {', '.join(SPLITS)}." if has_split else ".")
-            )
-    if has_split:
-        there = sorted({row["split"] for row in rows})
-        rows = [row for row in rows if row["split"] == split]
-        if not rows:
-            raise DataError(
-                f"{path} has no rows of the split {split!r}, only of {first_few(there) or 'none'}. Add some.",
-                kind="absent",
-            )
-    if not rows:
-        raise DataError(f"{path} lists no images. Add a line image,mask for each.")
-    folder = path.parent
-    pairs = [
-        Pair(os.path.splitext(row["image"])[0], os.path.join(folder, row["image"]), os.path.join(folder, row["mask"]))
-        for row in rows
+    if not images.is_dir():
+        raise DataError(f"no folder {images} (images=...). {LAYOUT}")
+    elsewhere = {unicodedata.normalize("NFC", file) for folder in more_images for file in list_images(folder)}
+    whole = {unicodedata.normalize("NFC", name.replace("\\", "/")): name for name in listed}
+    ends = Counter(name.rpartition("/")[2] for name in whole)
+    by_end = {name.rpartition("/")[2]: given for name, given in whole.items() if ends[name.rpartition("/")[2]] == 1}
+    pairs, missing = [], []
+    for file in list_images(images):
+        name = unicodedata.normalize("NFC", file)
+        given = whole.get(name) or by_end.get(name.rpartition("/")[2])
+        if given is None:
+            missing.append(file)
+        else:
+            pairs.append(Pair(os.path.splitext(file)[0], os.path.join(images, file), given))
+    if missing or not pairs:
+        raise DataError(
+            f"{len(missing)} of {len(missing) + len(pairs)} images in {images} are not in {source}: {first_few(missing) or 'none'}; it "
+            f"lists {first_few(list(listed)) or 'none'}. Take them away, or annotate them; an image without objects is listed, too."
+        )
+    taken = {pair.mask for pair in pairs}
+    if len(taken) < len(pairs):
+        twice = Counter(pair.mask for pair in pairs).most_common(1)[0][0]
+        raise DataError(f"several images in {images} are {twice} of {source}. Lay them as it lists them.")
+    elsewhere |= {file.rpartition("/")[2] for file in elsewhere}
+    alone = [
+        given for name, given in whole.items() if given not in taken and not {name, name.rpartition("/")[2]} & elsewhere
     ]
-    if len({pair.name for pair in pairs}) < len(pairs):
-        counts = Counter(pair.name for pair in pairs)
-        raise DataError(
-            f"{path} lists {first_few([name for name, n in counts.items() if n > 1])} twice. Delete a line."
-        )
-    return pairs, not has_split
-
-
-def refuse_hidden_folders(names: Sequence[str]) -> None:
-    """Raises DataError where folders called train, val or test hold samples whose split is to be drawn."""
-    levels = zip_longest(*(name.split("/")[:-1] for name in names))
-    for level in levels:
-        found = sorted({part for part in level if part is not None and part.casefold() in SPLIT_WORDS})
-        if len(found) > 1:
-            raise DataError(
-                f"the samples lie in folders called {', '.join(found)}, and their split would be drawn anew. Name a folder for "
-                "each split, 'data.images={train: ..., val: ...}' and masks alike, or give a CSV file with the columns image, "
-                "mask and split; rename the folders if they mean something else."
-            )
-
-
-def _read_table(path: Path, *, exact_names: bool) -> tuple[list[str], list[dict[str, str]]]:
-    """The names of the columns, and the lines, whose missing cells are empty."""
-    if not path.is_file():
-        raise DataError(
-            f"no file {path} (csv=...). Expected a CSV file with the columns image, mask and perhaps split."
-        )
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv_module.reader(file)
-            columns = [name if exact_names else name.strip().casefold() for name in next(reader, [])]
-            lines = [line for line in reader if line]
-    except (UnicodeDecodeError, csv_module.Error) as error:
-        raise DataError(f"{path} is no CSV file in UTF-8: {error}. Save it as CSV UTF-8.") from error
-    if not {"image", "mask"} <= set(columns):
-        raise DataError(
-            f"{path} has the columns {first_few(columns) or 'none'}; expected image, mask and perhaps split in its first line."
-        )
-    twice = [name for name in ("image", "mask", "split") if columns.count(name) > 1]
-    if twice:
-        raise DataError(f"{path} has {columns.count(twice[0])} columns called {twice[0]}. Keep one.")
-    return columns, [dict(zip_longest(columns, line[: len(columns)], fillvalue="")) for line in lines]
-
-
-def _refuse_hidden_split(path: Path, columns: Sequence[str], rows: Sequence[dict[str, str]]) -> None:
-    """Raises DataError for a column that divides the lines under another name, where a split would be drawn anew."""
-    for column in columns:
-        values = {row[column].strip().casefold() for row in rows} - {""}
-        if column in _SPLIT_COLUMNS or (values and values <= SPLIT_WORDS):
-            raise DataError(
-                f"{path} has no column split, and its column {column!r} with {first_few(sorted(values)) or 'no values'} looks "
-                f"like one. Call it split, with {', '.join(SPLITS)} in each line; or delete it, and a split is drawn."
-            )
+    left_out = [f"{given} of {source}" for given in alone]
+    left_out += [os.path.join(images, file) for file in list_images(images, suffixes=UNREAD_SUFFIXES)]
+    return Pairing(pairs, tuple(left_out))
