@@ -42,7 +42,8 @@ def message_of(capsys, command, arguments):
         ("data.num_classes=7", ["num_classes", "7", "11"]),
         ("optimizer.lr=abc", ["optimizer.lr=abc", "a number from 0 on"]),
         ("trainer.max_epochs=-1", ["max_epochs=-1", "has no end", "trainer.max_epochs=100"]),
-        ("optimizer.lr=nan", ["not finite", "step 2"]),
+        ("optimizer.lr=nan", ["optimizer.lr=nan", "from 0 on"]),
+        ("optimizer.lr=1e30", ["not finite"]),
         ("model.encoder.name=resnet19", ["resnet19", "resnet18"]),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from atrous.config.values import Help, NonNegativeInt, NotEmpty, PositiveInt, Range, checked
+from atrous.config.values import Help, NonNegativeInt, NotEmpty, PositiveInt, Range, Split, checked
 from atrous.encoders.catalog import check_encoder
 from atrous.errors import ConfigError
 
@@ -13,14 +13,41 @@ _RATES = Annotated[list[PositiveInt], Help("whole numbers from 1 on, such as 'mo
 _RATE = Annotated[float, Range(0)]
 _WIDTH = Annotated[float, Range(0.1)]
 _SHARE = Annotated[float, Range(1e-9, 1)]
+_SEED = Annotated[int, Range(0, 2**32 - 1)]
+_DROPOUT = Annotated[float, Range(0, 0.999), Help("a probability from 0 to below 1, such as 0.5")]
+_BATCHES = Annotated[
+    NonNegativeInt | _SHARE, Help("a whole number of batches such as 4, or a share of them up to 1.0")
+]
 POSSIBLE: dict[str, Any] = {
+    "seed": _SEED,
+    "eval_split": Split,
+    "reset_head": bool,
+    "weights": str | None,
+    "ckpt_path": str | None,
     "model.dilations": _RATES | None,
+    "model.dropout": _DROPOUT,
+    "model.encoder.name": str,
+    "model.encoder.dropout": _DROPOUT,
+    "model.encoder.drop_path": _DROPOUT,
+    "model.encoder.channels": Annotated[list[PositiveInt], NotEmpty()],
     "data.batch_size": PositiveInt,
     "data.eval_batch_size": PositiveInt,
+    "data.num_workers": NonNegativeInt | None,
     "optimizer.lr": Annotated[_RATE, Help("a number from 0 on, such as optimizer.lr=0.01")],
     "optimizer.weight_decay": _RATE,
     "optimizer.head_multiplier": _RATE,
     "optimizer.layer_decay": _RATE,
+    "inference.crf.iterations": PositiveInt,
+    "trainer.accumulate_grad_batches": PositiveInt,
+    "trainer.check_val_every_n_epoch": PositiveInt | None,
+    "trainer.gradient_clip_val": _RATE | None,
+    "trainer.log_every_n_steps": PositiveInt,
+    "trainer.limit_train_batches": _BATCHES,
+    "trainer.limit_val_batches": _BATCHES,
+    "trainer.num_nodes": PositiveInt,
+    "trainer.max_epochs": Annotated[
+        PositiveInt | Literal[-1] | None, Help("a number of epochs from 1 on, such as trainer.max_epochs=10")
+    ],
     "trainer.gradient_clip_algorithm": Literal["norm", "value"] | None,
     "trainer.max_steps": Annotated[
         Literal[-1] | PositiveInt, Help("a number of updates such as 40000, or -1 to go by max_epochs")
@@ -39,6 +66,10 @@ POSSIBLE: dict[str, Any] = {
 }
 # What a method in place of a network may be told.
 METHOD: dict[str, Any] = {
+    "seed": _SEED,
+    "eval_split": Split,
+    "data.eval_batch_size": PositiveInt,
+    "data.num_workers": NonNegativeInt | None,
     "method.side": PositiveInt | None,
     "method.clusters": PositiveInt,
     "method.segments": PositiveInt,
@@ -96,12 +127,12 @@ def check_config(config: dict[str, Any]) -> None:
         _check_method(config)
         return
     model, optimizer, trainer = config["model"], config["optimizer"], config["trainer"]
+    _check_values(config, POSSIBLE)
     encoder = model.get("encoder")
     if isinstance(encoder, dict) and "name" in encoder:
         check_encoder(encoder["name"], encoder.get("output_stride", 32))
     else:
         checked("model.output_stride", model.get("output_stride"), _STRIDE | None)
-    _check_values(config, POSSIBLE)
     target = str(optimizer.get("_target_"))
     if target.startswith(("torch.optim.", "timm.optim.")):
         raise ConfigError(
@@ -115,9 +146,11 @@ def check_config(config: dict[str, Any]) -> None:
 
 def _check_values(config: dict[str, Any], possible: dict[str, Any]) -> None:
     for key, kind in possible.items():
-        group, _, name = key.rpartition(".")
-        part = config.get(group, {}) if group else config
-        if name in part:
+        *groups, name = key.split(".")
+        part: Any = config
+        for group in groups:
+            part = part.get(group) if isinstance(part, dict) else None
+        if isinstance(part, dict) and name in part:
             checked(key, part[name], kind)
 
 

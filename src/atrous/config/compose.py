@@ -16,7 +16,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from atrous.config.checks import check_config
 from atrous.config.class_names import class_names
-from atrous.errors import ConfigError
+from atrous.errors import AtrousError, ConfigError
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
 # The second one: an editable install.
@@ -156,6 +156,26 @@ def hydra_app(task: Callable[[DictConfig], Any], config_name: str) -> Callable[[
 
     app: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(task)
     return app
+
+
+def build(options: Any, key: str, **objects: Any) -> Any:
+    """As `instantiate`, for what stands under `key` of a run's config; what is impossible is told by that key.
+
+    Raises:
+        ConfigError: If a setting is unknown or impossible.
+    """
+    from hydra.errors import InstantiationException
+
+    from atrous.config.messages import instantiation_message
+    from atrous.config.signatures import check_signatures
+
+    check_signatures(options, key)
+    try:
+        return instantiate(options, **objects)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, AtrousError):
+            raise error.__cause__ from None
+        raise ConfigError(instantiation_message(error, key)) from error
 
 
 def instantiate(options: Any, **objects: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -31,10 +32,34 @@ def error_message(error: BaseException) -> str | None:
 
     cause = error.__cause__
     if isinstance(error, InstantiationException):
-        return error_message(cause) if isinstance(cause, AtrousError) else str(error)
+        return instantiation_message(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
     return None
+
+
+def instantiation_message(error: BaseException, key: str = "") -> str:
+    """What is shown where Hydra could not build a part.
+
+    Args:
+        error: Hydra's InstantiationException.
+        key: Where the config is that it was given.
+    """
+    cause = error.__cause__
+    if isinstance(cause, AtrousError):
+        return str(cause)
+    text = str(error)
+    target, below = re.search("target '([^']+)'", text), re.search("full_key: (.+)", text)
+    place = ".".join(filter(None, [key, below and below[1]]))
+    if target is None:
+        return f"{place}: {text}"
+    why = " ".join(str(cause).split()) or repr(cause)
+    if text.startswith("Error locating"):
+        return (
+            f"{place}._target_={target[1]} can't be imported: {why}. Give the path of a class, such as "
+            "your_package.YourNet, with your_package in the current folder, installed, or below a folder of PYTHONPATH."
+        )
+    return f"{place} can't be built by {target[1]}: {why}. Change the settings {place}.NAME=..., or take out those that it lacks."
 
 
 def _without_worker_traceback(message: str) -> str:

@@ -25,6 +25,10 @@ class NotEmpty:
     """A list that holds something."""
 
 
+class Part:
+    """What a config builds by a `_target_`: as a kind, anything that has one."""
+
+
 @dataclass(frozen=True)
 class Help:
     """How a message describes the possible values, where the type alone does not say it well."""
@@ -44,8 +48,8 @@ def checked(key: str, value: Any, kind: Any, *, example: Any = None) -> Any:
     Args:
         key: What the message calls it.
         value: Out of a yaml file or the command line.
-        kind: `int`, `float` (takes whole numbers, too), `bool`, `str`, `Path`, a `Literal`, a list, a tuple, a union, or one
-            of these `Annotated` with `Range`, `NotEmpty` or `Help`.
+        kind: `int`, `float` (takes whole numbers, too), `bool`, `str`, `Path`, `dict`, `Any`, `Part`, a `Literal`, a list, a
+            tuple, a union, or one of these `Annotated` with `Range`, `NotEmpty` or `Help`.
         example: A value that is possible, for the message.
 
     Raises:
@@ -73,11 +77,22 @@ def described(kind: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
     if origin in (Union, types.UnionType):
-        return ", or ".join(described(part) for part in parts)
+        return ", or ".join(dict.fromkeys(described(part) for part in parts))
     if origin in (list, tuple):
         return f"a list, each {described(parts[0])}"
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
-    return "null" if kind is types.NoneType else names[kind]
+    return _NAMES[kind]
+
+
+_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    Path: "a path",
+    dict: "settings as {name:value,...}",
+    Part: "settings with a _target_",
+    types.NoneType: "null",
+}
 
 
 def takes_text(kind: Any) -> bool:
@@ -90,7 +105,8 @@ def _converted(value: Any, kind: Any) -> Any:
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
         value = _converted(value, parts[0])
-        in_range = not any(value < limit.least or value > limit.most for limit in parts[1:] if isinstance(limit, Range))
+        limits = [limit for limit in parts[1:] if isinstance(limit, Range)]
+        in_range = all(math.isfinite(value) and limit.least <= value <= limit.most for limit in limits)
         if in_range and (value or not any(isinstance(limit, NotEmpty) for limit in parts[1:])):
             return value
     elif origin in (Union, types.UnionType):
@@ -111,7 +127,10 @@ def _converted(value: Any, kind: Any) -> Any:
     elif kind is Path:
         if isinstance(value, str | Path):
             return Path(value)
-    elif type(value) is kind or (kind is float and type(value) is int):
+    elif kind is Part:
+        if isinstance(value, dict) and "_target_" in value:
+            return value
+    elif kind is Any or type(value) is kind or (kind is float and type(value) is int):
         return value
     elif kind is types.NoneType and value is None:
         return None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from atrous.analysis.valid_weights import wide_rates
-from atrous.config.compose import instantiate
+from atrous.config.compose import build, instantiate
 from atrous.data.class_counts import count_classes
 from atrous.data.datamodule import SegmentationDataModule
 from atrous.inference.mode import InferenceMode
@@ -25,18 +25,18 @@ from atrous.types import ClassInfo
 
 
 def build_datamodule(config: dict[str, Any]) -> SegmentationDataModule:
-    datamodule: SegmentationDataModule = instantiate(config["data"])
+    datamodule: SegmentationDataModule = build(config["data"], "data")
     return datamodule
 
 
 def build_model(config: dict[str, Any]) -> nn.Module:
     """The network under our model contract, whoever wrote it."""
-    return adapt(instantiate(config["model"]))
+    return adapt(build(config["model"], "model"))
 
 
 def build_inference(config: dict[str, Any]) -> InferenceMode:
     """How images that are scored or predicted go through the network."""
-    mode: InferenceMode = instantiate(config["inference"])
+    mode: InferenceMode = build(config["inference"], "inference")
     return mode
 
 
@@ -47,7 +47,7 @@ def build_task(config: dict[str, Any], datamodule: SegmentationDataModule) -> Se
         return count_classes(datamodule.raw_dataset("train"), folder=datamodule.cache_folder)
 
     settings = {**config, "loss": with_named_weights(config["loss"], count)}
-    parts = {name: instantiate(settings[name]) for name in ("loss", "optimizer", "scheduler")}
+    parts = {name: build(settings[name], name) for name in ("loss", "optimizer", "scheduler")}
     model = build_model(config)
     if config["weights"] is not None:
         load_pretrained(model, config["weights"], reset_head=config["reset_head"])
@@ -55,8 +55,9 @@ def build_task(config: dict[str, Any], datamodule: SegmentationDataModule) -> Se
     warning = wide_rates(model, crop) if crop else None
     if warning:
         logging.getLogger(__name__).warning("%s", warning)
-    task: SemanticTask = instantiate(
+    task: SemanticTask = build(
         config["task"],
+        "task",
         model=model,
         **parts,
         class_info=datamodule.class_info,

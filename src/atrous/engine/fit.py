@@ -14,8 +14,9 @@ from rich.console import Console
 from atrous.analysis.cost import cost
 from atrous.callbacks.checkpoint import LastCheckpoint
 from atrous.callbacks.prune import Pruned
-from atrous.config.compose import instantiate
+from atrous.config.compose import build
 from atrous.config.messages import error_message
+from atrous.config.signatures import check_signatures
 from atrous.data.datamodule import SegmentationDataModule
 from atrous.data.quick_check import fingerprint
 from atrous.engine.build import build_datamodule, build_loggers, build_task, network_name, unsharded
@@ -100,13 +101,14 @@ def _fit_and_score(
 ) -> float:
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     split = config["eval_split"]
+    check_signatures(config)  # all of it, before data is read
     datamodule = build_datamodule(config)
     datamodule.check()
     if record:
         prints = {name: fingerprint(datamodule.dataset(name)) for name in sorted({"train", "val", split})}
         record.update(provenance={**record.content["provenance"], "data": prints})
     task = build_task(config, datamodule)
-    callbacks = [instantiate(options) for options in config["callbacks"].values()]
+    callbacks = [build(options, f"callbacks.{name}") for name, options in config["callbacks"].items()]
     keeper = next((callback for callback in callbacks if isinstance(callback, LastCheckpoint)), None)
     if keeper:
         keeper.signals = signals
