@@ -15,9 +15,7 @@ _WIDTH = Annotated[float, Range(0.1)]
 _SHARE = Annotated[float, Range(1e-9, 1)]
 _SEED = Annotated[int, Range(0, 2**32 - 1)]
 _DROPOUT = Annotated[float, Range(0, 0.999), Help("a probability from 0 to below 1, such as 0.5")]
-_BATCHES = Annotated[
-    NonNegativeInt | _SHARE, Help("a whole number of batches such as 4, or a share of them up to 1.0")
-]
+_BATCHES = Annotated[NonNegativeInt | _SHARE, Help("a whole number of batches such as 4, or a share of them up to 1.0")]
 POSSIBLE: dict[str, Any] = {
     "seed": _SEED,
     "eval_split": Split,

@@ -12,7 +12,7 @@ import numpy as np
 from lightning.pytorch.loggers import Logger
 
 from atrous.classical.method import Method, Segments
-from atrous.config.compose import instantiate
+from atrous.config.compose import build
 from atrous.data.datamodule import SegmentationDataModule
 from atrous.data.quick_check import fingerprint
 from atrous.engine.build import build_datamodule
@@ -39,7 +39,7 @@ class Segmented:
 
 def build_method(config: dict[str, Any], datamodule: SegmentationDataModule | None = None) -> Method:
     """The method of a config, fitted on the train split where it asks for that and there is one."""
-    method: Method = instantiate(config["method"])
+    method: Method = build(config["method"], "method")
     if datamodule is not None and method.fitted_on():
         train = datamodule.dataset("train")
         chosen = np.unique(np.linspace(0, len(train) - 1, method.fitted_on()).astype(int))
