@@ -15,6 +15,8 @@ from atrous.config.command_line import COMMAND, command_line
 from atrous.config.compose import compose, hydra_config, resolved
 from atrous.errors import ConfigError
 
+NO_FOLDER = "RUN-FOLDER"  # of a job that is not placed yet; nothing else is called so
+
 
 @dataclass(frozen=True)
 class JobConfig:
@@ -26,7 +28,7 @@ class JobConfig:
 
     whole: DictConfig
 
-    def resolved(self, folder: str = "run") -> dict[str, Any]:
+    def resolved(self, folder: str = NO_FOLDER) -> dict[str, Any]:
         """Its config with all interpolations replaced, as in that run folder."""
         with self._in(folder) as task:
             return resolved(task)

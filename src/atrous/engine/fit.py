@@ -106,7 +106,7 @@ def _fit_and_score(
     datamodule.check()
     if record:
         prints = {name: fingerprint(datamodule.dataset(name)) for name in sorted({"train", "val", split})}
-        record.update(provenance={**record.content["provenance"], "data": prints})
+        record.know_files(config, prints)
     task = build_task(config, datamodule)
     callbacks = [build(options, f"callbacks.{name}") for name, options in config["callbacks"].items()]
     keeper = next((callback for callback in callbacks if isinstance(callback, LastCheckpoint)), None)

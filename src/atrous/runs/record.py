@@ -59,6 +59,11 @@ class RunRecord:
             self.content["wandb_id"] = earlier.get("wandb_id", secrets.token_hex(4))
         self.write()
 
+    def know_files(self, config: dict[str, Any], files: dict[str, str]) -> None:
+        """Stores what identifies the data's files, by split, by which the run is found wherever they lie."""
+        provenance = {**self.content["provenance"], "data": files}
+        self.update(provenance=provenance, fingerprint=fingerprint(config, files))
+
     def update(self, **values: Any) -> None:
         self.content |= values
         self.write()

@@ -5,34 +5,28 @@ from __future__ import annotations
 import logging
 import os
 import zipfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from atrous.config.fingerprint import fingerprint
+from atrous.config.fingerprint import run_folder_of
 from atrous.errors import TrainingError
-from atrous.runs.run import RESULT, Run, load_run, run_folders
+from atrous.runs.history import HISTORY
+from atrous.runs.identity import FEW, Files, Identity, nearest, told
+from atrous.runs.run import MATRICES, Run, load_run, run_folders
 from atrous.system.locks import is_held
 from atrous.system.text import short
 
 
-def newest_run(runs: Path, config: dict[str, Any]) -> Run | None:
-    """The run of an equal fingerprint that was started last, anywhere below `runs`."""
-    wanted = fingerprint(config)
-    found = (run for folder in run_folders(runs) if (run := load_run(folder)) is not None)
-    equal = [run for run in found if _may_equal(run, config) and run.fingerprint == wanted]
+def newest_run(runs: Iterable[Run], wanted: Identity) -> Run | None:
+    """The run of an equal identity that was started last."""
+    equal = [run for run in runs if wanted.is_of(run)]
     return max(equal, key=lambda run: (str(run.result.get("started")), str(run.folder)), default=None)
 
 
-def renamed_folders(study: Path) -> dict[str, Path]:
-    """The folders of a study by their runs' fingerprints, where an earlier version of atrous named them by another one."""
-    folders = [path.parent for path in sorted(study.glob(f"*-*/{RESULT}"))]
-    runs = [run for folder in folders if (run := load_run(folder)) is not None]
-    return {run.fingerprint: run.folder for run in reversed(runs) if not run.folder.name.endswith(run.fingerprint[:8])}
-
-
-def _may_equal(run: Run, config: dict[str, Any]) -> bool:
-    """False where no fingerprint need be made again, which takes milliseconds: the seeds differ."""
-    return bool(run.part("provenance").get("seed", config["seed"]) == config["seed"])
+def stored_runs(below: Path) -> list[Run]:
+    """All runs in and below a folder."""
+    return [run for folder in run_folders(below) if (run := load_run(folder)) is not None]
 
 
 def choose_folder(
@@ -53,13 +47,24 @@ def choose_folder(
         The config and folder to train with, and the run that is continued, if any; it may be finished already.
 
     Raises:
-        TrainingError: If the run is going on in another process.
+        TrainingError: If the run is going on in another process, or the folder holds another one.
     """
-    run = newest_run(runs or Path(config["paths"]["runs"]), config)
-    here = run is not None and run.folder.resolve() == folder.resolve()
-    if run is None or (here and config["resume"] != "auto"):
+    stored = stored_runs(runs or Path(config["paths"]["runs"]))
+    named = next((run for run in stored if _is_in(run, folder)), None)
+    if named is None and (named := load_run(folder)) is not None:
+        stored.append(named)
+    alike = [run for run in stored if run.part("provenance").get("seed", config["seed"]) == config["seed"]]
+    wanted = Files().identity(config) if alike else Identity(config, None, None)
+    run = named if named and wanted.is_of(named) else newest_run(alike, wanted)
+    if run is None or (_is_in(run, folder) and config["resume"] != "auto"):
+        if leads:
+            _refuse_overwriting(folder, wanted, same=run is not None)
+        if leads and runs is None and config["resume"] == "auto":
+            _tell_nearest(wanted, stored)
         return config, folder, None
     if config["resume"] != "auto":
+        if leads:
+            _refuse_overwriting(folder, wanted, same=False)
         if leads and not run.finished and not is_held(run.folder):
             print(f"An unfinished run has the same settings: {run}.\nTo go on with it: resume=auto\n")
         return config, folder, None
@@ -74,11 +79,41 @@ def choose_folder(
         print(f"A run with these settings is finished: {run}. To train again, leave out resume=auto.")
     else:
         print(f"Going on with {run}.")
-    if not here:
+    if not _is_in(run, folder):
         leave(folder, run.folder, log=True)
     for part in (run.folder / "checkpoints").glob(".*.part"):  # of a process that was killed as it wrote
         part.unlink()
     return moved(config, str(folder), str(run.folder.resolve())), run.folder.resolve(), run
+
+
+def _is_in(run: Run, folder: Path) -> bool:
+    return run.folder.resolve() == folder.resolve()
+
+
+def _refuse_overwriting(folder: Path, wanted: Identity, *, same: bool) -> None:
+    """Refuses to train in a folder that holds what another training, or an evaluation, has left."""
+    run = Run.at(folder)
+    if not (run.finished or any((folder / name).exists() for name in (HISTORY, MATRICES, "checkpoints"))):
+        return  # nothing that could be lost
+    if same:
+        remedy = (
+            "To go on with it: resume=auto. To train again, give another folder by hydra.run.dir, or leave that out."
+        )
+    else:
+        keys = wanted.differences(run) or {}
+        remedy = f"It differs in (then / now) {told(keys)}. " if 0 < len(keys) <= FEW else ""
+        remedy += "Give another folder by hydra.run.dir, or leave that out."
+    raise TrainingError(f"{short(folder)} holds a run already, {run.status}, which this one would overwrite. {remedy}")
+
+
+def _tell_nearest(wanted: Identity, stored: Sequence[Run]) -> None:
+    """Says that nothing was found to go on with, and how the nearest run differs."""
+    near = nearest(wanted, stored)
+    if near is not None:
+        run, keys = near
+        print(
+            f"No run has these settings; a new one begins. The nearest, {run}, differs in (then / now)\n  {told(keys)}\n"
+        )
 
 
 def whole_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
@@ -107,11 +142,10 @@ def _is_whole(path: Path) -> bool:
 
 def in_folder(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A run's config, whose paths may lead into the folder that it was copied or moved from, as that of this folder."""
-    for options in config.get("callbacks", {}).values():
-        place = Path(str(options.get("dirpath") or ""))
-        if place.is_absolute() and place.name == "checkpoints" and place.parent.resolve() != folder.resolve():
-            return moved(config, str(place.parent), str(folder))  # type: ignore[no-any-return]
-    return config
+    place = run_folder_of(config)
+    if place is None or Path(place).resolve() == folder.resolve():
+        return config
+    return moved(config, place, str(folder))  # type: ignore[no-any-return]
 
 
 def moved(value: Any, old: str, new: str) -> Any:

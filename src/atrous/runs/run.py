@@ -95,9 +95,23 @@ class Run:
         if self.result.get("fingerprint_version") == VERSION:
             return str(self.result.get("fingerprint"))
         try:
+            return fingerprint(self.config, self.files)
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            return ""
+
+    @functools.cached_property
+    def fingerprint_by_place(self) -> str:
+        """As `fingerprint`, with where its data lay instead of what they were. Empty: not known."""
+        try:
             return fingerprint(self.config)
         except (OSError, ValueError, RecursionError, yaml.YAMLError):
             return ""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """What identifies its data's files, by split; empty where it has not come so far."""
+        files = self.part("provenance").get("data")
+        return {str(split): str(value) for split, value in files.items()} if isinstance(files, dict) else {}
 
     @property
     def main_score(self) -> MainScore:

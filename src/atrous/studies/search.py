@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from atrous.config.fingerprint import VERSION, fingerprint
 from atrous.config.search_space import Choice, Number, check_settings, first_points, read_space, size, written
 from atrous.errors import ConfigError, TrainingError
 from atrous.metrics.main_score import main_score_of
 from atrous.runs.run import Status, load_run
 from atrous.studies.search_trials import ENDED, Trial, best_of, say_best, table, write_trials
-from atrous.studies.study import Job, Multirun, launch_jobs, plan
+from atrous.studies.study import Job, Multirun, launch_jobs, plan, tell_unread
 from atrous.system.locks import FolderLock
 from atrous.system.text import short
 
@@ -103,7 +102,9 @@ class Search:
             direction=main_score_of(first).direction,
             load_if_exists=True,
         )
-        self._check_same(fingerprint(first))
+        wanted = multirun.files.identity(first)
+        tell_unread([wanted])
+        self._check_same(wanted.fingerprint)
         self._read()
 
     def left(self) -> list[Trial]:
@@ -215,24 +216,25 @@ class Search:
             run = load_run(self.multirun.folder / str(trial.user_attrs.get(FOLDER)))
             if run is not None:
                 job = self.multirun.compose(self._overrides(written(self._space, trial.params)))
-                return run.fingerprint == fingerprint(job.resolved())
+                return self.multirun.files.identity(job.resolved()).is_of(run)
         return True
 
     def _check_same(self, counted: str) -> None:
         """Refuses to mix searches whose scores can't be compared."""
         to_json = self._optuna.distributions.distribution_to_json
         space = {key: to_json(distribution) for key, distribution in self._distributions.items()}
-        now = {"space": space, "fixed": self._fixed, "fingerprint": counted, "version": VERSION}
+        now = {"space": space, "fixed": self._fixed, "fingerprint": counted}
         before = self._study.user_attrs.get("settings")
-        if before is not None and before.get("version") != VERSION and before["space"] == space and self._fits_trials():
-            before = None  # its fingerprint was made by other names
+        changed = before is not None and before["fingerprint"] != counted
+        if changed and before["space"] == space and self._fits_trials():
+            before = None  # its fingerprint was made by an earlier version, or where the data lay elsewhere
         if before is None:
             self._study.set_user_attr("settings", now)
-        elif before["space"] != space or before["fingerprint"] != counted:
-            changed = [key for key in {**before["space"], **space} if before["space"].get(key) != space.get(key)]
+        elif before["space"] != space or changed:
+            keys = [key for key in {**before["space"], **space} if before["space"].get(key) != space.get(key)]
             what = (
-                f"the space of {', '.join(changed)} was another"
-                if changed
+                f"the space of {', '.join(keys)} was another"
+                if keys
                 else (
                     f"what stays fixed was {' '.join(before['fixed']) or 'the defaults'}, now "
                     f"{' '.join(self._fixed) or 'the defaults'}, or the configs have changed"

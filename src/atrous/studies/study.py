@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
 
-from atrous.config.fingerprint import fingerprint
 from atrous.config.jobs import JobConfig
 from atrous.errors import TrainingError
+from atrous.runs.identity import Files, Identity, nearest, told
 from atrous.runs.record import write_config
-from atrous.runs.resume import renamed_folders
+from atrous.runs.resume import stored_runs
 from atrous.runs.run import Run, Status
 from atrous.system.locks import is_held
 from atrous.system.ranks import is_main_process
@@ -38,12 +38,14 @@ class Job:
         folder: Its run folder.
         overrides: Its command line.
         config: Its config; None before it is needed.
+        wanted: What tells its run from others; None where its folder was known already.
         error: Why it failed, where its launcher knows more than its folder tells.
     """
 
     folder: Path
     overrides: list[str]
     config: JobConfig | None = None
+    wanted: Identity | None = None
     error: str | None = None
 
     @property
@@ -86,17 +88,19 @@ class Multirun:
         compose: Composes a job by its overrides.
         launch: Runs jobs whose folders hold their configs, numbered from a first one on, and sets their `error`.
         dry_run: Whether `launch` only shows what it would do.
+        files: Of the jobs' data, as they were when they were first looked at.
     """
 
     folder: Path
     compose: Callable[[Sequence[str]], JobConfig]
     launch: Callable[[Sequence[Job], int], None]
     dry_run: bool = False
+    files: Files = field(default_factory=Files)
 
     @functools.cached_property
-    def renamed(self) -> dict[str, Path]:
-        """See `renamed_folders`; read once, since only earlier versions of atrous make them."""
-        return renamed_folders(self.folder)
+    def stored(self) -> list[Run]:
+        """The runs that its folder held as it was planned."""
+        return stored_runs(self.folder)
 
 
 def run_study(combinations: Sequence[Sequence[str]], multirun: Multirun) -> None:
@@ -111,6 +115,8 @@ def run_study(combinations: Sequence[Sequence[str]], multirun: Multirun) -> None
         TrainingError: If jobs failed, with all reasons, the first one first.
     """
     jobs = plan(combinations, multirun)
+    tell_unread(job.wanted for job in jobs)
+    _tell_nearest(jobs, multirun.stored, varied=_varying(combinations))
     finished = [job for job in jobs if job.status == Status.FINISHED]
     left = [job for job in jobs if job not in finished]
     console = Console()
@@ -145,13 +151,34 @@ def plan(combinations: Sequence[Sequence[str]], multirun: Multirun, *, named_by:
     jobs: dict[str, Job] = {}
     for overrides, slug in zip(combinations, _slugs(combinations, named_by), strict=True):
         config = multirun.compose(overrides)
-        counted = fingerprint(config.resolved())
-        digits = counted[:DIGITS]
+        wanted = multirun.files.identity(config.resolved())
+        digits = wanted.fingerprint[:DIGITS]
         there = sorted(multirun.folder.glob(f"*-{digits}"))  # another grid may have given it another name
-        there = [*there, *filter(None, [multirun.renamed.get(counted)]), multirun.folder / f"{slug}-{digits}"]
-        folder = there[0]
-        jobs.setdefault(digits, Job(folder, list(overrides), config))
+        there += [
+            run.folder for run in multirun.stored if wanted.is_of(run)
+        ]  # an earlier version, or other places of the data
+        folder = [*there, multirun.folder / f"{slug}-{digits}"][0]
+        jobs.setdefault(digits, Job(folder, list(overrides), config, wanted))
     return list(jobs.values())
+
+
+def tell_unread(asked: Iterable[Identity | None]) -> None:
+    """Says so where jobs are not known by their data's files, since those can't be read here."""
+    for reason in dict.fromkeys(wanted.unread for wanted in asked if wanted and wanted.unread):
+        print(f"The data can't be read here, so these jobs are known by where it lies instead of its files: {reason}")
+
+
+def _tell_nearest(jobs: Sequence[Job], stored: Sequence[Run], *, varied: set[str]) -> None:
+    """Where none of the jobs is there, and other runs are, says how the nearest differs in more than what the study varies."""
+    if any(run.folder == job.folder for job in jobs for run in stored):
+        return
+    near = nearest(jobs[0].wanted, stored) if jobs[0].wanted else None
+    if near is not None and not set(near[1]) <= varied:
+        run, keys = near
+        print(
+            f"None of the runs that are there is one of these jobs. {run.folder.name} is near; differing (then / now):"
+        )
+        print(f"  {told(keys)}")
 
 
 def launch_jobs(
@@ -185,14 +212,18 @@ def _config_of_job(job: Job, pruning: dict[str, int] | None) -> dict[str, Any]:
     return config
 
 
+def _varying(combinations: Sequence[Sequence[str]]) -> set[str]:
+    """The keys whose values vary."""
+    pairs = {override.partition("=")[::2] for overrides in combinations for override in overrides}
+    keys = [key for key, _ in pairs]
+    return {key for key in keys if keys.count(key) > 1}
+
+
 def _slugs(combinations: Sequence[Sequence[str]], named_by: Sequence[str]) -> list[str]:
     """A name for each combination, of the keys given or what varies: `output_stride-8_seed-0`."""
     pairs = [[override.partition("=")[::2] for override in overrides] for overrides in combinations]
-    columns = zip(*pairs, strict=True)
-    if named_by:
-        varying = [column for column in columns if column[0][0] in named_by]
-    else:
-        varying = [column for column in columns if len({value for _, value in column}) > 1]
+    varied = named_by or _varying(combinations)
+    varying = [column for column in zip(*pairs, strict=True) if column[0][0] in varied]
     if not varying:
         return ["job"] * len(combinations)
     names = short_keys([column[0][0].lstrip("+~") for column in varying])
