@@ -5,8 +5,10 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -382,3 +384,57 @@ def test_resume_is_auto_or_false(capsys, tmp_path):
     with pytest.raises(SystemExit):
         train.main([*IN_PROCESS, f"paths.runs={tmp_path}", "resume=true"])
     assert "resume=true is impossible; give auto" in capsys.readouterr().err
+
+
+MINE = ["+callbacks.mine._target_=lightning.pytorch.callbacks.ModelCheckpoint", "+callbacks.mine.monitor=val/miou"]
+MINE += ["+callbacks.mine.save_top_k=2", "'+callbacks.mine.dirpath=${hydra:runtime.output_dir}/mine'"]
+
+
+def best_of(folder):
+    """What last.ckpt says of the best scores so far, by the folder they lie in, and whether the files are there."""
+    states = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"].values()
+    kept = [state for state in states if "best_model_path" in state]
+    return {
+        Path(state["dirpath"]).relative_to(folder.resolve()): (
+            float(state["best_model_score"]),
+            *sorted(Path(path).relative_to(folder.resolve()) for path in [*state["best_k_models"]]),
+        )
+        for state in kept
+    }
+
+
+@pytest.mark.parametrize("how", ["copied", "moved", "below a link"])
+def test_a_run_that_lies_elsewhere_now_keeps_its_best(straight, tmp_path, how):
+    """As `cp -r A B`, `mv A B`, or another machine, where A is no path at all."""
+    words = [*BY_UPDATES, *[word.strip("'") for word in MINE]]
+    first, second = tmp_path / "a", tmp_path / "b"
+    stopped(first, *words, at=("batch", 10))
+    if how == "copied":
+        shutil.copytree(first, second)
+    else:
+        first.rename(second)
+    if how == "below a link":
+        (tmp_path / "c").symlink_to(second)
+        second = tmp_path / "c"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*dirpath has changed.*")
+        folder = resume(second, *words)
+        assert differences(straight(words), folder) == []
+        assert best_of(folder) == best_of(straight(words))
+        if how == "copied":
+            assert differences(straight(words), resume(first, *words)) == []
+
+
+def test_a_study_that_was_copied_goes_on_in_the_copy(tmp_path):
+    words = ["-m", *IN_PROCESS, STOP, *BY_UPDATES, "seed=0,1", "study=two"]
+    Stop.at, Stop.by = ("batch", 10), Dead
+    with pytest.raises(Dead):
+        train.main([*words, f"paths.runs={tmp_path / 'a'}"])
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    found = {}
+    for name in ("a", "b"):
+        train.main([*words, f"paths.runs={tmp_path / name}"])
+        found[name] = sorted((tmp_path / name / "two").glob("seed-*"))
+    for pair in zip(*found.values(), strict=True):
+        assert differences(*pair) == []
+        assert best_of(pair[0]) == best_of(pair[1])

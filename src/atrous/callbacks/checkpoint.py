@@ -59,12 +59,17 @@ class LastCheckpoint(Checkpoint):
         self._may_leave_validation = False
 
     @property
+    def _folder(self) -> Path:
+        """The run folder."""
+        return self._path.parent.resolve().parent
+
+    @property
     def seconds(self) -> float:
         """How long the training has taken, including the parts before interruptions."""
         return self._earlier_seconds + (time.monotonic() - self._started_at if self._training else 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "validation_due": self._validation_due}
+        return {"seconds": self.seconds, "validation_due": self._validation_due, "folder": str(self._folder)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._earlier_seconds = state_dict["seconds"]
@@ -84,12 +89,12 @@ class LastCheckpoint(Checkpoint):
         for old, new in RENAMED_CALLBACKS.items():
             if old in states:
                 states[new] = states.pop(old)
-        folder = self._path.parent.resolve()
-        if Path(str(trainer.ckpt_path)).parent.resolve() == folder:  # not another run's
-            checkpoint["callbacks"] = {
-                key: moved(state, str(state["dirpath"]), str(folder)) if "dirpath" in state else state
-                for key, state in states.items()
-            }
+        if (
+            Path(str(trainer.ckpt_path)).parent.resolve() != self._path.parent.resolve()
+        ):  # another run's, with its own best
+            checkpoint["callbacks"] = {key: state for key, state in states.items() if "dirpath" not in state}
+        elif earlier := _folder_of(states, self):
+            checkpoint["callbacks"] = moved(states, earlier, str(self._folder))
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.signals.deferred = True
@@ -183,6 +188,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         with whole_file(path, sync=True) as file:
             torch.save(checkpoint, file)
+
+
+def _folder_of(states: dict[str, dict[str, Any]], keeper: LastCheckpoint) -> str | None:
+    """The run folder that a checkpoint was written in; earlier versions stored it with the best one's alone."""
+    if folder := states.get(keeper.state_key, {}).get("folder"):
+        return str(folder)
+    places = (Path(str(state["dirpath"])) for state in states.values() if "dirpath" in state)
+    return next((str(place.parent) for place in places if place.name == "checkpoints"), None)
 
 
 def _histories(trainer: pl.Trainer) -> list[CSVLogger]:

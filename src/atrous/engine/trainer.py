@@ -35,7 +35,6 @@ def quiet_lightning() -> None:
     for message in (
         ".*does not have many workers.*",  # our default is chosen from the cores
         ".*exists and is not empty.*",  # the run folder is the logger's folder
-        ".*The dirpath has changed from.*",  # a resumed run has a folder of its own
         ".*The number of training batches.*smaller than the logging interval.*",
         ".*`srun` command is available on your system.*",  # a machine of the cluster, but no job of it
         ".*ended before the epoch ended and your dataloader is.*",  # ours is told where to begin
