@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from atrous.config.compose import CONF_DIR
-from atrous.config.upgrade import MEANT, MOVED, upgraded
+from atrous.config.fingerprint import NOT_COUNTED
+from atrous.config.upgrade import MEANT, MEANT_OF, MOVED, upgraded
 
 ROOT = Path(__file__).parents[2]
 OLD = sorted((ROOT / "tests" / "old_runs").rglob("config.yaml"))
@@ -47,3 +48,43 @@ def test_what_a_missing_key_meant_is_what_conf_says_today_so_that_equal_runs_are
     group, _, name = key.rpartition(".")
     file = {"": "train", "task": "task/semantic", "trainer": "trainer/default"}[group]
     assert yaml.safe_load((CONF_DIR / f"{file}.yaml").read_text())[name] == MEANT[key]
+
+
+KNOWN = {
+    name: keys.split()
+    for name, keys in (
+        line.split(":") for line in Path(__file__).with_name("keys_of_e8df798.txt").read_text().splitlines()
+    )
+}
+
+
+def keys_of(part, before=""):
+    for key, value in part.items():
+        if key not in ("defaults", "hydra", "_target_"):
+            yield from keys_of(value, f"{before}{key}.") if isinstance(value, dict) and value else [f"{before}{key}"]
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_key_that_was_added_says_what_runs_without_it_meant(name):
+    """Else a default that an upgrade adds starts finished work again. The keys are those of commit e8df798's conf/."""
+    conf = yaml.safe_load((CONF_DIR / f"{name}.yaml").read_text())
+    group = name.partition("/")[0] if "/" in name else ""
+    target = conf.get("dataset", conf).get("_target_")
+    meant = {key.removeprefix(f"{group}." if group else "") for key in (*MEANT, *map(".".join, NOT_COUNTED))}
+    added = set(keys_of(conf)) - {*KNOWN[name], *meant, *MEANT_OF.get(target, {})}
+    assert not added, f"conf/{name}.yaml has new keys; add a row for each to config/upgrade.py"
+
+
+def test_what_keys_of_one_class_meant_is_added_to_its_part_alone(monkeypatch):
+    monkeypatch.setitem(MEANT_OF, "a.Net", {"width": 1})
+    config = {
+        "model": {"_target_": "a.Net"},
+        "loss": {"_target_": "a.Loss"},
+        "data": {"dataset": {"_target_": "a.Data"}},
+    }
+    assert upgraded(config) == config | {
+        "model": {"_target_": "a.Net", "width": 1},
+        "resume": False,
+        "extra_metrics": False,
+        "inference": MEANT["inference"],
+    }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from atrous.config.upgrade import MEANT, MEANT_OF_DATA, MOVED
+from atrous.config.upgrade import MEANT, MEANT_OF, MOVED
 
 # What changes neither the weights nor the scores: names, loggers, places, speed, and how often a run is saved or logged.
 NOT_COUNTED = (
@@ -29,7 +29,7 @@ NOT_COUNTED = (
     ("trainer", "enable_model_summary"),
 )
 # Where data lie. Known files count themselves instead, so that they may move.
-PLACES = ("root", "images", "masks", "csv")
+PLACES = ("root", "images", "masks", "annotations", "csv")
 SPLITS = ("train", "val", "test")
 # Where 1 is one of them and 1.0 is all; elsewhere they are the same number.
 SHARES = (
@@ -41,7 +41,7 @@ SHARES = (
     ("scheduler", "milestones"),
 )
 
-_TABLES = [NOT_COUNTED, PLACES, SHARES, MOVED, MEANT, MEANT_OF_DATA]
+_TABLES = [NOT_COUNTED, PLACES, SHARES, MOVED, MEANT, MEANT_OF]
 # Of stored fingerprints: names the tables that they depend on. One of other tables is made again from config.yaml.
 VERSION = hashlib.sha256(json.dumps(_TABLES).encode()).hexdigest()[:8]
 

@@ -2,7 +2,7 @@
 
 `upgraded` is applied whenever a stored config is read, before trust, fingerprint and building. A class that moves gets a row
 in `MOVED`, a callback that is renamed one in `RENAMED_CALLBACKS`. A new key, and one that says what equal settings meant
-before (how a split is drawn, a default network), gets a row in `MEANT`, or in `MEANT_OF_DATA` where one data set has it.
+before (how a split is drawn, a default network), gets a row in `MEANT`, or in `MEANT_OF` where one class has it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ MEANT: dict[str, Any] = {
     "trainer.val_check_interval": 1.0,
     "trainer.gradient_clip_algorithm": "norm",
 }
-# The same of keys in `data` that one data set has.
-MEANT_OF_DATA: dict[str, dict[str, Any]] = {
+# The same of keys that one class has, such as a data set, a network or a loss.
+MEANT_OF: dict[str, dict[str, Any]] = {
     "atrous.data.folder.Folder": {
         "split_rule": "hash",
         "image_name": "*",
@@ -56,9 +56,10 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
             part = part.get(name) if isinstance(part, dict) else None
         if isinstance(part, dict):
             part.setdefault(last, value)
-    data = new.get("data")
-    if isinstance(data, dict) and isinstance(data.get("dataset"), dict):
-        new["data"] = {**MEANT_OF_DATA.get(str(data["dataset"].get("_target_")), {}), **data}
+    for name, part in new.items():
+        built = part.get("dataset", part) if isinstance(part, dict) else None
+        if isinstance(built, dict):
+            new[name] = {**MEANT_OF.get(str(built.get("_target_")), {}), **part}
     return new
 
 

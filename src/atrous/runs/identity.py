@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ class Files:
         if not has_places(config):
             return Identity(config, None, None)
         data = config["data"]
-        shared = {key: value for key, value in data.items() if key not in OF_DATAMODULE}
+        shared = {key: value for key, value in data.items() if key not in OF_DATAMODULE or key == "cache_folder"}
         settings = {split: {**shared, **(data.get(split) or {}), "split": split} for split in scored_splits(config)}
         key = json.dumps([data["dataset"], settings], sort_keys=True, default=str)
         if key not in self._known:
@@ -114,6 +115,10 @@ def _read(dataset: dict[str, Any], settings: dict[str, Any]) -> tuple[dict[str, 
     cv2.setNumThreads(0)  # as in the DataModule: a worker that is forked after OpenCV has started threads can hang
     try:
         build = instantiate(dataset)
+        if "cache_folder" not in inspect.signature(build).parameters:
+            settings = {
+                split: {key: own[key] for key in own if key != "cache_folder"} for split, own in settings.items()
+            }
         return {split: files_of(build(**own)) for split, own in settings.items()}, None
     except Exception as error:  # whatever a data set of the user's raises
         return None, one_line(error, 200)
