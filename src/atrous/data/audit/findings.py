@@ -188,7 +188,8 @@ def _cause(group: _Group, info: ClassInfo) -> str:
             "likely Cityscapes' label ids (0 to 33) instead of its 19 train ids; use data=cityscapes, or the files "
             "*_labelTrainIds.png"
         )
-    return "set class_names to all classes, or value_map to say which class each value is"
+    every = "; where each value above 0 is foreground, set mask_threshold=1" if count == 2 and 0 in values else ""
+    return f"set class_names to all classes, or value_map to say which class each value is{every}"
 
 
 def _value_map(values: Mapping[int, int]) -> str:

@@ -204,7 +204,8 @@ class MaskReader:
         if min(values) >= 1 and max(values) == count:
             shifted = ", ".join(f"{value}: {value - 1}" for value in range(1, count + 1))
             return f" That looks like classes counted from 1; set value_map={{{shifted}}}."
-        return " Set class_names to all classes, or value_map to say which class each value is."
+        every = " Where each value above 0 is foreground, set mask_threshold=1." if count == 2 and 0 in values else ""
+        return f" Set class_names to all classes, or value_map to say which class each value is.{every}"
 
     def _meaning(self, target: int) -> str:
         return "ignored" if target == self.class_info.ignore_index else f"class {self.class_info.names[target]!r}"
