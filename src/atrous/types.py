@@ -58,6 +58,18 @@ class ClassInfo:
     def num_classes(self) -> int:
         return len(self.names)
 
+    def with_void(self) -> ClassInfo:
+        """What the labels of a network with a void output mean: one more, black, that files have as `ignore_index`.
+
+        Where that is a class's id, files have another value, the highest free one of 8 bits.
+        """
+        name = "void" if "void" not in self.names else "void of the network"
+        values = (self.ignore_index, *range(255, -1, -1), *range(256, 65536))
+        void = next(value for value in values if value >= 0 and value not in self.ids)
+        ignored = -1 if self.ignore_index == self.num_classes else self.ignore_index
+        palette, ids = (*self.palette, (0, 0, 0)), (*self.ids, void)
+        return ClassInfo((*self.names, name), palette, ignored, self.things, ids)
+
 
 class RawSample(NamedTuple):
     """One image and its mask as a dataset reads them, before any transform."""
@@ -98,5 +110,14 @@ class Batch(TypedDict):
 class SegOutput(NamedTuple):
     """What every model returns, in train and eval."""
 
-    logits: Tensor  # (N, C, h, w)
+    logits: Tensor  # (N, C, h, w); with a void output (N, C + 1, h, w)
     aux: tuple[Tensor, ...] = ()  # auxiliary heads' logits, each (N, C, h', w')
+
+
+def has_void_output(model: object) -> bool:
+    """Whether a network has one output more than its data has classes, the last one, for void.
+
+    It says so by an attribute `void_output`. Void is no target: masks have `ignore_index` there, which neither trains nor
+    scores. But a network may label a pixel of a class void (label C), and that counts as wrong.
+    """
+    return bool(getattr(model, "void_output", False))

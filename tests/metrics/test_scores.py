@@ -155,8 +155,8 @@ def test_counts_of_a_large_dataset_stay_exact() -> None:
 
 
 def test_wrong_shapes() -> None:
-    with pytest.raises(ValueError, match=r"shape \(2, 3\); expected \(\.\.\., C, C\)"):
-        scores.iou(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"shape \(2, 4\); expected \(\.\.\., C, C\)"):
+        scores.iou(np.zeros((2, 4)))
     with pytest.raises(ValueError, match=r"shape \(4, 2, 2\); give one \(C, C\) matrix"):
         scores.summary(np.zeros((4, 2, 2)))
 

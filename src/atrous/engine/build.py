@@ -21,7 +21,7 @@ from atrous.models.adapter import adapt
 from atrous.models.pretrained import load_pretrained
 from atrous.tasks.semantic import SemanticScorer, SemanticTask
 from atrous.tasks.sharded import is_sharded
-from atrous.types import ClassInfo
+from atrous.types import ClassInfo, has_void_output
 
 
 def build_datamodule(config: dict[str, Any]) -> SegmentationDataModule:
@@ -46,9 +46,9 @@ def build_task(config: dict[str, Any], datamodule: SegmentationDataModule) -> Se
     def count() -> NDArray[np.int64]:
         return count_classes(datamodule.raw_dataset("train"), folder=datamodule.cache_folder)
 
-    settings = {**config, "loss": with_named_weights(config["loss"], count)}
-    parts = {name: build(settings[name], name) for name in ("loss", "optimizer", "scheduler")}
     model = build_model(config)
+    settings = {**config, "loss": with_named_weights(config["loss"], count, void_output=has_void_output(model))}
+    parts = {name: build(settings[name], name) for name in ("loss", "optimizer", "scheduler")}
     if config["weights"] is not None:
         load_pretrained(model, config["weights"], reset_head=config["reset_head"])
     crop = config["data"].get("train_transform", {}).get("crop_size")

@@ -45,13 +45,14 @@ def evaluate(
         weights: Which weights the scorer has, for the protocol; see `atrous.runs.protocol.weights_of`.
         extra: Also score boundaries, object sizes and calibration; see `ExtraScores` for what that costs.
     """
-    scores = ScoreAccumulator(scorer.class_info, extra=extra)
+    scores = ScoreAccumulator(scorer.class_info, void=scorer.void_output, extra=extra)
     trainer.test(ScoringPass(scorer, scores), dataloaders=datamodule.eval_dataloader(split), verbose=False)
     about = protocol(
         split=split,
         images=len(scores.names),
         data=fingerprint(datamodule.dataset(split)),
         class_info=scorer.class_info,
+        void_output=scorer.void_output,
         resolution=resolution,
         inference=str(scorer.inference),
         precision=trainer.precision,
@@ -124,7 +125,7 @@ def write_samples(
         raw = dataset[index]
         image = datamodule.normalise(raw.image)[None].to(scorer.device)
         prediction = scorer.predict_labels(image)[0].cpu().numpy()
-        paths.append(write_sample(folder, raw, prediction, scorer.class_info))
+        paths.append(write_sample(folder, raw, prediction, scorer.label_info))
     return paths
 
 

@@ -133,7 +133,7 @@ def _normalisation(restored: Restored) -> EvalTransform:
 
 def _description(restored: Restored) -> dict[str, Any]:
     """What a file says of itself, so that it is enough alone. Holds no path."""
-    info = restored.class_info
+    info = restored.scorer.label_info
     return {
         "format": 1,
         "atrous": importlib.metadata.version("atrous"),

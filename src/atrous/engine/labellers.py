@@ -74,6 +74,8 @@ def open_labeller(
         dataset = build_datamodule(restored.config).dataset(split)
         check_classes(restored, dataset.class_info)
         info, images = dataset.class_info, _images(dataset)
+    if restored.scorer.void_output:
+        info = info.with_void()
     values = ", ".join(f"{value} {name}" for value, name in zip(info.ids, info.names, strict=True))
     write = functools.partial(write_prediction, Predictor(restored), class_info=info)
     return Labeller(write, f"label values: {values}", images)

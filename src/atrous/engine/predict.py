@@ -49,8 +49,8 @@ class Predictor:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes' names; a label is an index of them."""
-        return self._restored.class_info.names
+        """The classes' names, and void where the network has an output for it; a label is an index of them."""
+        return self._restored.scorer.label_info.names
 
     def predict(self, image: AnyImage) -> NDArray[np.integer[Any]]:
         """The most likely class of each pixel, indices (H, W): uint8 up to 256 classes and int64 above.
@@ -79,7 +79,7 @@ class Predictor:
             DataError: As `predict`.
         """
         pixels = _pixels(image)
-        return overlay(pixels, self.predict(pixels), self._restored.class_info)
+        return overlay(pixels, self.predict(pixels), self._restored.scorer.label_info)
 
     def scores(self, image: Rows) -> Iterator[Tensor]:
         """Strips of scores (1, C, any, W) from top to bottom, whose softmax are the probabilities."""

@@ -60,8 +60,9 @@ def tune_crf(
     classes, ignored = dataset.class_info.num_classes, dataset.class_info.ignore_index
     number = len(dataset) if images is None else min(images, len(dataset))
     chosen = np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist()
-    alone = torch.zeros(classes, classes, dtype=torch.int64)
-    confusions = torch.zeros(len(grid), len(iterations), classes, classes, dtype=torch.int64)
+    void = scorer.void_output
+    alone = torch.zeros(classes, classes + void, dtype=torch.int64)
+    confusions = torch.zeros(len(grid), len(iterations), classes, classes + void, dtype=torch.int64)
     for index, place in track(itertools.product(chosen, range(len(grid))), len(chosen) * len(grid)):
         if place == 0:
             raw = dataset[index]
@@ -69,10 +70,10 @@ def tune_crf(
             with torch.no_grad(), fabric.autocast():
                 pixels = Decoded(image, restored.normalise, device=fabric.device, memory_format=scorer.memory_format)
                 scores = torch.cat(list(mode(scorer.model, pixels)), dim=2)[0].softmax(0)
-            alone += confusion_matrix(scores.argmax(0).cpu(), mask, classes, ignored)
+            alone += confusion_matrix(scores.argmax(0).cpu(), mask, classes, ignored, void=void)
         for iteration, marginals in enumerate(grid[place].iterates(scores, image)):
             if iteration in iterations:
-                found = confusion_matrix(marginals.argmax(0).cpu(), mask, classes, ignored)
+                found = confusion_matrix(marginals.argmax(0).cpu(), mask, classes, ignored, void=void)
                 confusions[place, iterations.index(iteration)] += found
     rows = [
         {"place": place, "iterations": count, **_scores(confusion)}

@@ -30,12 +30,15 @@ def named_weights(name: str, counts: Counts) -> list[float]:
     return [float(weight) for weight in RULES[name](counts)]
 
 
-def with_named_weights(loss: dict[str, Any], count: Callable[[], Counts]) -> dict[str, Any]:
+def with_named_weights(
+    loss: dict[str, Any], count: Callable[[], Counts], *, void_output: bool = False
+) -> dict[str, Any]:
     """The config of a loss, also one inside another, with numbers in the place of the names of rules.
 
     Args:
         loss: A resolved config.
         count: Gives the train split's (N, C) counts; called once, and only if there is a name.
+        void_output: Whether the network has an output for void, to which weights are lengthened: by 0, since it is no target.
 
     Raises:
         ConfigError: If a name is no rule.
@@ -50,6 +53,8 @@ def with_named_weights(loss: dict[str, Any], count: Callable[[], Counts]) -> dic
                 if counts is None and value in RULES:
                     counts = count()
                 value = named_weights(value, counts if counts is not None else np.zeros((0, 0), np.int64))
+            if key == "class_weights" and value is not None and void_output:
+                value = [*value, 0.0]
             replaced[key] = resolve(value) if isinstance(value, dict) else value
         return replaced
 

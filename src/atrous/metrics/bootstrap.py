@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atrous.metrics.scores import Scores, mean, ratio
+from atrous.metrics.scores import Scores, marginals, mean, ratio
 
 _CHUNK = 500  # resamples at a time; bounds the memory
 
@@ -77,12 +77,12 @@ def resampled(matrices: ArrayLike, *, resamples: int = 10_000, seed: int = 0) ->
     if resamples < 1:
         raise ValueError(f"resamples {resamples}: expected 1 or more")
     array = np.asarray(matrices, np.float64)  # exact up to 2^53 pixels
-    if array.ndim != 3 or array.shape[1] != array.shape[2] or not array.size:
+    if array.ndim != 3 or not array.size:
         raise ValueError(
             f"matrices have shape {array.shape}; expected one confusion matrix per image, (N, C, C), of one or more"
         )
     # what IoU needs of each image: pixels right, true and predicted, (3 C, N); images last, in half the time of first
-    counts = np.concatenate([np.diagonal(array, axis1=1, axis2=2).T, array.sum(2).T, array.sum(1).T])
+    counts = np.concatenate([part.T for part in marginals(array)])
     drawn = np.empty((resamples, 1 + array.shape[1]))
     for start in range(0, resamples, _CHUNK):
         drawn[start : start + _CHUNK] = _scores((counts @ _draws(seed, start, len(array))).T)[: resamples - start]

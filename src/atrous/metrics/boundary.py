@@ -24,7 +24,13 @@ REGION = 7  # pixels: what counts as the boundary's region, one of WIDTHS
 
 
 def boundary_f1(
-    prediction: Labels, target: Labels, *, num_classes: int, ignore_index: int, tolerance: float = F1_TOLERANCE
+    prediction: Labels,
+    target: Labels,
+    *,
+    num_classes: int,
+    ignore_index: int,
+    void: bool = False,
+    tolerance: float = F1_TOLERANCE,
 ) -> Scores:
     """Boundary F1 score of each class that the truth of this image holds.
 
@@ -43,6 +49,7 @@ def boundary_f1(
         target: (H, W).
         num_classes: C.
         ignore_index: What `target` has for void.
+        void: Whether `prediction` may hold C, for void, which is right nowhere and no class.
         tolerance: As a share of the image's diagonal.
 
     Returns:
@@ -51,7 +58,7 @@ def boundary_f1(
     Raises:
         ValueError: If shapes differ or a label is out of range.
     """
-    predicted, truth = compact(prediction, target, num_classes=num_classes, ignore_index=ignore_index)
+    predicted, truth = compact(prediction, target, num_classes=num_classes, ignore_index=ignore_index, void=void)
     predicted = np.where(truth == num_classes, truth, predicted)
     outlines = [_outline(labels, num_classes) for labels in (predicted, truth)]
     offsets = _disk((tolerance * math.hypot(*truth.shape)) ** 2)
@@ -67,7 +74,13 @@ def boundary_f1(
 
 
 def boundary_overlap(
-    prediction: Labels, target: Labels, *, num_classes: int, ignore_index: int, dilation_ratio: float = IOU_RATIOS[0]
+    prediction: Labels,
+    target: Labels,
+    *,
+    num_classes: int,
+    ignore_index: int,
+    void: bool = False,
+    dilation_ratio: float = IOU_RATIOS[0],
 ) -> Counts:
     """What Boundary IoU is computed from: per class, the pixels near the own boundary in truth and prediction.
 
@@ -80,7 +93,7 @@ def boundary_overlap(
     regions of the truth, and what is predicted on it does not count.
 
     Args:
-        prediction, target, num_classes, ignore_index: As for `boundary_f1`.
+        prediction, target, num_classes, ignore_index, void: As for `boundary_f1`.
         dilation_ratio: As a share of the image's diagonal.
 
     Returns:
@@ -89,13 +102,13 @@ def boundary_overlap(
     Raises:
         ValueError: As `boundary_f1`.
     """
-    predicted, truth = compact(prediction, target, num_classes=num_classes, ignore_index=ignore_index)
+    predicted, truth = compact(prediction, target, num_classes=num_classes, ignore_index=ignore_index, void=void)
     distance = max(1, round(dilation_ratio * math.hypot(*truth.shape)))
     near_truth = _near_other_label(truth, distance) & (truth != num_classes)
     near_predicted = _near_other_label(predicted, distance) & (truth != num_classes)
 
     def count(labels: Labels) -> Counts:
-        return np.bincount(labels, minlength=num_classes)
+        return np.bincount(labels, minlength=num_classes)[:num_classes]
 
     both = count(truth[near_truth & near_predicted & (truth == predicted)])
     return np.stack([both, count(truth[near_truth]) + count(predicted[near_predicted]) - both])
@@ -122,7 +135,13 @@ def boundary_distance(target: Labels) -> NDArray[np.float32]:
 
 
 def confusion_by_distance(
-    prediction: Labels, target: Labels, *, num_classes: int, ignore_index: int, widths: tuple[int, ...] = WIDTHS
+    prediction: Labels,
+    target: Labels,
+    *,
+    num_classes: int,
+    ignore_index: int,
+    void: bool = False,
+    widths: tuple[int, ...] = WIDTHS,
 ) -> Counts:
     """Confusion matrices of the pixels in rings around the true boundaries.
 
@@ -134,26 +153,26 @@ def confusion_by_distance(
     2017, call 7 pixels on each side the boundary's region and what is beyond it internal.
 
     Args:
-        prediction, target, num_classes, ignore_index: As for `boundary_f1`.
+        prediction, target, num_classes, ignore_index, void: As for `boundary_f1`.
         widths: The rings' outer distances in pixels, ascending; see `boundary_distance`.
 
     Returns:
-        int64 (len(widths) + 1, C, C), rows as truth; the last is of the pixels beyond.
+        int64 (len(widths) + 1, C, C), with `void` C + 1 columns, rows as truth; the last is of the pixels beyond.
 
     Raises:
         ValueError: As `boundary_f1`.
     """
-    predicted, truth = compact(prediction, target, num_classes=num_classes, ignore_index=ignore_index)
+    predicted, truth = compact(prediction, target, num_classes=num_classes, ignore_index=ignore_index, void=void)
     steps = np.minimum(np.ceil(boundary_distance(truth)), widths[-1] + 1).astype(np.int32)
     ring = np.searchsorted(widths, np.arange(widths[-1] + 2)).astype(np.int32)
     counted = truth != num_classes
-    key = (ring[steps[counted]] * num_classes + truth[counted]) * num_classes + predicted[counted]
-    shape = (len(widths) + 1, num_classes, num_classes)
+    key = (ring[steps[counted]] * num_classes + truth[counted]) * (num_classes + void) + predicted[counted]
+    shape = (len(widths) + 1, num_classes, num_classes + void)
     return np.bincount(key, minlength=math.prod(shape)).reshape(shape)
 
 
 def compact(
-    prediction: Labels, target: Labels, *, num_classes: int, ignore_index: int
+    prediction: Labels, target: Labels, *, num_classes: int, ignore_index: int, void: bool = False
 ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """Both label maps in the smallest type that OpenCV takes, with void as the label C.
 
@@ -167,7 +186,7 @@ def compact(
     dtype = np.uint8 if num_classes < np.iinfo(np.uint8).max else np.uint16
     if ignore_index != num_classes:
         target = np.where(target == ignore_index, num_classes, target)
-    for name, labels, last in (("prediction", prediction, num_classes - 1), ("target", target, num_classes)):
+    for name, labels, last in (("prediction", prediction, num_classes - 1 + void), ("target", target, num_classes)):
         if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) <= last:
             value = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
             raise ValueError(f"{name} holds the label {value}; expected 0 to {num_classes - 1}. Check num_classes.")

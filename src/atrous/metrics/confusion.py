@@ -18,28 +18,33 @@ class ConfusionMatrix(Metric):
     Args:
         num_classes: C.
         ignore_index: Target value of the pixels that do not count; not a class.
+        void: As for `confusion_matrix`.
     """
 
     is_differentiable = False
     full_state_update = False
     confusion: Tensor
 
-    def __init__(self, *, num_classes: int, ignore_index: int) -> None:
+    def __init__(self, *, num_classes: int, ignore_index: int, void: bool = False) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.void = void
+        empty = torch.zeros(num_classes, num_classes + void, dtype=torch.int64)
+        self.add_state("confusion", empty, dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Adds a batch; arguments and errors are those of `confusion_matrix`."""
-        self.confusion += confusion_matrix(prediction, target, self.num_classes, self.ignore_index)
+        self.confusion += confusion_matrix(prediction, target, self.num_classes, self.ignore_index, void=self.void)
 
     def compute(self) -> Tensor:
-        """The int64 (C, C) matrix; rows are the truth, columns the prediction."""
+        """The int64 matrix (C, C), with void (C, C + 1); rows are the truth, columns the prediction."""
         return self.confusion
 
 
-def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int) -> Tensor:
+def confusion_matrix(
+    prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int, *, void: bool = False
+) -> Tensor:
     """Counts the pixels of each pair of true and predicted class.
 
     One `bincount` over a row per target value, the ignored and the impossible ones too: no pixel needs masking, which
@@ -47,33 +52,34 @@ def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int, ignor
     classes and `ignore_index`.
 
     Args:
-        prediction: Integer labels of any shape, such as (N, H, W), each 0 to C-1.
+        prediction: Integer labels of any shape, such as (N, H, W), each 0 to C-1, with `void` also C.
         target: Integer labels of the same shape, each 0 to C-1 or `ignore_index`.
         num_classes: C.
         ignore_index: Target value of the pixels that do not count; not a class.
+        void: Whether pixels may be predicted void. They get a last column: none of them is right, and no class has them.
 
     Returns:
-        int64 (C, C); rows are the truth, columns the prediction.
+        int64 (C, C), with `void` (C, C + 1); rows are the truth, columns the prediction.
 
     Raises:
         ValueError: If shapes differ, labels are not integers or out of range, or `ignore_index` is a class.
     """
     _check_arguments(prediction, target, num_classes, ignore_index)
     first, last = min(0, ignore_index), max(num_classes - 1, ignore_index)
-    classes = f"0 to {num_classes - 1}"
-    expected = f"{classes} or ignore_index {ignore_index}"
-    bins = (last - first + 1) * num_classes
+    columns = num_classes + void
+    expected = f"0 to {num_classes - 1} or ignore_index {ignore_index}"
+    bins = (last - first + 1) * columns
     dtype = torch.int16 if bins <= torch.iinfo(torch.int16).max else torch.int64
     chunk = _CPU_CHUNK if target.device.type == "cpu" else max(target.numel(), 1)
 
     def count(pixels: tuple[Tensor, Tensor]) -> Tensor:
         table = torch.zeros(bins, dtype=torch.int64, device=target.device)
         for predicted, true in zip(*(torch.split(part, chunk) for part in pixels), strict=True):
-            column = _checked("prediction", predicted, 0, num_classes - 1, classes).to(dtype)
+            column = _checked("prediction", predicted, 0, columns - 1, f"0 to {columns - 1}").to(dtype)
             row = _checked("target", true, first, last, expected).to(dtype)
             if first:
                 row = row - first
-            table += torch.bincount(torch.add(column, row, alpha=num_classes), minlength=bins)
+            table += torch.bincount(torch.add(column, row, alpha=columns), minlength=bins)
         return table
 
     flat = (prediction.flatten(), target.flatten())
@@ -86,7 +92,7 @@ def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int, ignor
     else:
         table = count(flat)
 
-    rows = table.view(-1, num_classes)  # one for each target value from first to last
+    rows = table.view(-1, columns)  # one for each target value from first to last
     confusion = rows[-first : num_classes - first].clone()
     if int(table.sum() - confusion.sum() - rows[ignore_index - first].sum()):
         values = (rows.sum(dim=1).nonzero().flatten() + first).tolist()
@@ -95,25 +101,28 @@ def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int, ignor
     return confusion
 
 
-def confusion_per_image(prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int) -> Tensor:
+def confusion_per_image(
+    prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int, *, void: bool = False
+) -> Tensor:
     """The confusion matrix of each image of a batch.
 
     Args:
-        prediction: Integer labels (N, H, W), each 0 to C-1.
+        prediction: Integer labels (N, H, W), each 0 to C-1, with `void` also C.
         target: Integer labels (N, H, W), each 0 to C-1 or `ignore_index`.
         num_classes: C.
         ignore_index: Target value of the pixels that do not count; not a class.
+        void: As for `confusion_matrix`.
 
     Returns:
-        int64 (N, C, C); rows are the truth, columns the prediction.
+        int64 (N, C, C), with `void` (N, C, C + 1); rows are the truth, columns the prediction.
 
     Raises:
         ValueError: As `confusion_matrix`.
     """
     _check_arguments(prediction, target, num_classes, ignore_index)
-    confusion = torch.empty(len(target), num_classes, num_classes, dtype=torch.int64, device=target.device)
+    confusion = torch.empty(len(target), num_classes, num_classes + void, dtype=torch.int64, device=target.device)
     for index, (predicted, true) in enumerate(zip(prediction, target, strict=True)):
-        confusion[index] = confusion_matrix(predicted, true, num_classes, ignore_index)
+        confusion[index] = confusion_matrix(predicted, true, num_classes, ignore_index, void=void)
     return confusion
 
 

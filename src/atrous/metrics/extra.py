@@ -33,14 +33,16 @@ class ExtraScores:
     Args:
         num_classes: C.
         ignore_index: Target value of the pixels that do not count; not a class.
+        void: Whether pixels may be predicted void, which is right nowhere.
     """
 
-    def __init__(self, *, num_classes: int, ignore_index: int) -> None:
+    def __init__(self, *, num_classes: int, ignore_index: int, void: bool = False) -> None:
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        self.void = void
         self.f1: dict[str, Scores] = {}  # image -> (C,)
         self.overlap: Counts = np.zeros((len(IOU_RATIOS), 2, num_classes), np.int64)
-        self.by_distance: Counts = np.zeros((len(WIDTHS) + 1, num_classes, num_classes), np.int64)
+        self.by_distance: Counts = np.zeros((len(WIDTHS) + 1, num_classes, num_classes + void), np.int64)
         self.by_size = np.zeros((3, num_classes, len(SIZES)))
         self.reliability = np.zeros((3, BINS))
 
@@ -49,7 +51,7 @@ class ExtraScores:
 
         Args:
             name: The image's name; each is added once.
-            prediction: Integers (H, W), 0 to C-1.
+            prediction: Integers (H, W), 0 to C-1, with `void` also C.
             target: Integers (H, W), 0 to C-1 or `ignore_index`.
             confidence: (H, W), the probability of the predicted class.
 
@@ -58,10 +60,10 @@ class ExtraScores:
         """
         if name in self.f1:
             raise ValueError(f"the image {name!r} was added before; every image counts once")
-        void = self.num_classes
-        predicted, truth = compact(prediction, target, num_classes=void, ignore_index=self.ignore_index)
-        about: dict[str, Any] = {"num_classes": void, "ignore_index": void}
-        counted = truth != void
+        classes = self.num_classes
+        about: dict[str, Any] = {"num_classes": classes, "ignore_index": classes, "void": self.void}
+        predicted, truth = compact(prediction, target, **{**about, "ignore_index": self.ignore_index})
+        counted = truth != classes
         self.reliability += reliability(confidence[counted], (predicted == truth)[counted])
         for row, share in zip(self.overlap, IOU_RATIOS, strict=True):
             row += boundary_overlap(predicted, truth, **about, dilation_ratio=share)

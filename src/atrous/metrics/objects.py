@@ -13,7 +13,9 @@ LIMITS = (32**2, 96**2)  # pixels; small is below the first, large from the seco
 FOUND = 0.5  # the least share of a found object's pixels that is right
 
 
-def recall_by_size(prediction: Labels, target: Labels, *, num_classes: int, ignore_index: int) -> Scores:
+def recall_by_size(
+    prediction: Labels, target: Labels, *, num_classes: int, ignore_index: int, void: bool = False
+) -> Scores:
     """The recall of every connected part of the truth, summed by class and size.
 
     A part is a set of pixels of one class that touch, also by their corners. Its recall is the share of its pixels that is
@@ -22,10 +24,11 @@ def recall_by_size(prediction: Labels, target: Labels, *, num_classes: int, igno
     one: without instances nobody can tell.
 
     Args:
-        prediction: (H, W), 0 to C-1.
+        prediction: (H, W), 0 to C-1, with `void` also C.
         target: (H, W), 0 to C-1 or `ignore_index`, whose pixels belong to no part.
         num_classes: C.
         ignore_index: What `target` has for void.
+        void: As for `boundary_f1`.
 
     Returns:
         float64 (3, C, 3) with a column per size: the number of parts, the sum of their recalls, and how many have half of
@@ -34,7 +37,7 @@ def recall_by_size(prediction: Labels, target: Labels, *, num_classes: int, igno
     Raises:
         ValueError: If shapes differ or a label is out of range.
     """
-    predicted, truth = compact(prediction, target, num_classes=num_classes, ignore_index=ignore_index)
+    predicted, truth = compact(prediction, target, num_classes=num_classes, ignore_index=ignore_index, void=void)
     sums = np.zeros((3, num_classes, len(SIZES)))
     for label in np.flatnonzero(np.bincount(truth.ravel(), minlength=num_classes + 1)[:num_classes]):
         own = (truth == label).view(np.uint8)

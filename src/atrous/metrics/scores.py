@@ -1,7 +1,8 @@
 """Scores of confusion matrices, as pure functions on arrays. Imports no torch, so that reports can use them.
 
 Every function takes confusion matrices (..., C, C), counts of pixels with rows = truth and columns = prediction, and
-scores each of the leading axes by itself; a dataset's score is that of the sum of its images' matrices.
+scores each of the leading axes by itself; a dataset's score is that of the sum of its images' matrices. (..., C, C + 1)
+are those of a network with an output for void: the last column's pixels are right for no class and predicted for none.
 
 A class absent from truth and prediction has no score: NaN, and left out of means. A class that is only predicted has
 IoU and Dice 0, and no accuracy. A mean of no class is NaN.
@@ -46,25 +47,25 @@ def per_class(confusion: ArrayLike) -> dict[str, Scores]:
 
 def iou(confusion: ArrayLike) -> Scores:
     """Intersection over union (Jaccard index) of every class, (..., C)."""
-    hits, true, predicted = _marginals(confusion)
+    hits, true, predicted = marginals(confusion)
     return ratio(hits, true + predicted - hits)
 
 
 def dice(confusion: ArrayLike) -> Scores:
     """Dice coefficient (F1 score) of every class, (..., C)."""
-    hits, true, predicted = _marginals(confusion)
+    hits, true, predicted = marginals(confusion)
     return ratio(2 * hits, true + predicted)
 
 
 def class_accuracy(confusion: ArrayLike) -> Scores:
     """The share of each class's pixels that is found (recall), (..., C)."""
-    hits, true, _ = _marginals(confusion)
+    hits, true, _ = marginals(confusion)
     return ratio(hits, true)
 
 
 def pixel_accuracy(confusion: ArrayLike) -> Scores:
     """The share of all pixels that is right, (...)."""
-    hits, true, _ = _marginals(confusion)
+    hits, true, _ = marginals(confusion)
     return ratio(hits.sum(-1), true.sum(-1))
 
 
@@ -73,7 +74,7 @@ def frequency_weighted_iou(confusion: ArrayLike) -> Scores:
 
     Source: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, section 5.
     """
-    _, true, _ = _marginals(confusion)
+    _, true, _ = marginals(confusion)
     return ratio((true * np.nan_to_num(iou(confusion))).sum(-1), true.sum(-1))
 
 
@@ -83,12 +84,15 @@ def mean(scores: ArrayLike) -> Scores:
     return ratio(np.nansum(scores, axis=-1), np.count_nonzero(~np.isnan(scores), axis=-1))
 
 
-def _marginals(confusion: ArrayLike) -> tuple[Scores, Scores, Scores]:
+def marginals(confusion: ArrayLike) -> tuple[Scores, Scores, Scores]:
     """Pixels that are right, true and predicted, of every class, each (..., C)."""
     confusion = np.asarray(confusion, dtype=np.float64)  # exact up to 2^53 pixels
-    if confusion.ndim < 2 or confusion.shape[-1] != confusion.shape[-2]:
-        raise ValueError(f"confusion has shape {confusion.shape}; expected (..., C, C) with rows = truth")
-    return np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2)
+    classes = confusion.shape[-2] if confusion.ndim > 1 else -1
+    if confusion.shape[-1:] not in ((classes,), (classes + 1,)):
+        raise ValueError(
+            f"confusion has shape {confusion.shape}; expected (..., C, C), or (..., C, C + 1) with void, with rows = truth"
+        )
+    return np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2)[..., :classes]
 
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> Scores:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from atrous.errors import ConfigError
 from atrous.layers.upsample import crop, resize
-from atrous.types import SegOutput
+from atrous.types import SegOutput, has_void_output
 
 _MULTIPLE = 32  # what most encoder-decoder networks need the image's sides to be divisible by
 
@@ -31,6 +31,7 @@ class Adapter(nn.Module):
     def __init__(self, *, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.void_output = has_void_output(model)
 
     def forward(self, images: Tensor) -> SegOutput:
         """(N, 3, H, W) -> logits (N, C, H, W), or at the network's own resolution where H and W are divisible by 32.

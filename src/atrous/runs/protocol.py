@@ -23,6 +23,7 @@ def protocol(
     inference: str,
     precision: str,
     weights: str,
+    void_output: bool = False,
 ) -> dict[str, Any]:
     """The protocol of one evaluation.
 
@@ -35,6 +36,7 @@ def protocol(
         inference: How images went through the network, settings included, such as scales and flips.
         precision: Lightning's name of it.
         weights: Which of the training's weights were scored; see `weights_of`.
+        void_output: Whether the network may label a pixel void.
     """
     return {
         "split": split,
@@ -43,6 +45,7 @@ def protocol(
         "classes": class_info.num_classes,
         "ignore_index": class_info.ignore_index,
         "absent_classes": "left out of means; a class only predicted counts 0",
+        **({"void_output": "compared with the classes'; what it labels void is wrong"} if void_output else {}),
         "averaging": "one confusion matrix over all images",
         "resize": "none: logits are resized to the mask (bilinear, align_corners=False), then argmax",
         "crop": "none",
@@ -105,7 +108,8 @@ def protocol_lines(protocol: dict[str, Any]) -> list[str]:
     try:
         return [
             f"scored on {protocol['split']}, {protocol['images']} images, data {protocol['data']}; {protocol['classes']} "
-            f"classes, {protocol['ignore_index']} ignored, absent classes left out; {protocol['averaging']}",
+            f"classes, {protocol['ignore_index']} ignored, absent classes left out"
+            f"{', void predicted is wrong' if 'void_output' in protocol else ''}; {protocol['averaging']}",
             _how(protocol),
         ]
     except KeyError:

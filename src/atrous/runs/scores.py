@@ -27,7 +27,7 @@ class Evaluation:
 
     Args:
         names: The images' names, (N,).
-        matrices: One confusion matrix per image, int32 (N, C, C), rows as truth.
+        matrices: One confusion matrix per image, int32 (N, C, C), with void (N, C, C + 1), rows as truth.
         classes: The classes' names, C.
         protocol: How the scores were made.
         extra: The scores beside the confusion matrix; None: they were not asked for, or it was read from a folder.
@@ -141,8 +141,8 @@ def read_evaluation(path: Path) -> Evaluation:
 def write_matrices(folder: Path, evaluation: Evaluation) -> None:
     """Writes confusion.npz and per_image.csv.
 
-    confusion.npz: `names` (N,), `matrices` int32 (N, C, C) with rows as truth, `classes` (C,). per_image.csv: the worst
-    main score first.
+    confusion.npz: `names` (N,), `matrices` int32 (N, C, C) with rows as truth, and a last column for what a network with an
+    output for void labels so, `classes` (C,). per_image.csv: the worst main score first.
     """
     write_arrays(
         folder / MATRICES,

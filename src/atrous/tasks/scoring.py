@@ -24,14 +24,16 @@ class ScoreAccumulator:
 
     Args:
         class_info: The classes that are counted.
+        void: Whether pixels may be labelled void, which counts as wrong; see `confusion_matrix`.
         extra: Also score boundaries, object sizes and calibration; see `ExtraScores` for what that costs.
     """
 
-    def __init__(self, class_info: ClassInfo, *, extra: bool = False) -> None:
+    def __init__(self, class_info: ClassInfo, *, void: bool = False, extra: bool = False) -> None:
         self.class_info = class_info
+        self.void = void
         about = {"num_classes": class_info.num_classes, "ignore_index": class_info.ignore_index}
-        self.extra = ExtraScores(**about) if extra else None
-        self._matrices: dict[str, Tensor] = {}  # name -> int32 (C, C)
+        self.extra = ExtraScores(**about, void=void) if extra else None
+        self._matrices: dict[str, Tensor] = {}  # name -> int32 (C, C), with void (C, C + 1)
 
     @property
     def names(self) -> list[str]:
@@ -39,9 +41,9 @@ class ScoreAccumulator:
 
     @property
     def matrices(self) -> NDArray[np.int32]:
-        """One confusion matrix per image in the order of `names`, (N, C, C), rows as truth."""
+        """One confusion matrix per image in the order of `names`, (N, C, C) or with void (N, C, C + 1), rows as truth."""
         size = self.class_info.num_classes
-        empty = torch.zeros(0, size, size, dtype=torch.int32)
+        empty = torch.zeros(0, size, size + self.void, dtype=torch.int32)
         found: NDArray[np.int32] = torch.cat([empty, *(self._matrices[name][None] for name in self.names)]).numpy()
         return found
 
@@ -58,7 +60,8 @@ class ScoreAccumulator:
             maps = (part.cpu().numpy() for part in (labels, masks, confidence))
             for name, *image in zip(names, *maps, strict=True):
                 self.extra.add(name, *image)
-        matrices = confusion_per_image(labels, masks, self.class_info.num_classes, self.class_info.ignore_index)
+        info = self.class_info
+        matrices = confusion_per_image(labels, masks, info.num_classes, info.ignore_index, void=self.void)
         self._matrices |= dict(zip(names, matrices.to("cpu", torch.int32), strict=True))
 
     def gather(self) -> None:

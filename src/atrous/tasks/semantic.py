@@ -24,7 +24,7 @@ from atrous.inference.whole import WholeImage
 from atrous.metrics.confusion import ConfusionMatrix
 from atrous.metrics.main_score import MEAN_IOU
 from atrous.metrics.scores import per_class, summary
-from atrous.types import Batch, ClassInfo, SegOutput
+from atrous.types import Batch, ClassInfo, SegOutput, has_void_output
 
 
 class SemanticScorer(pl.LightningModule):
@@ -52,14 +52,20 @@ class SemanticScorer(pl.LightningModule):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.model = model.to(memory_format=self.memory_format)
         self.class_info = class_info
+        self.void_output = has_void_output(model)
         self.inference = inference or WholeImage()
+
+    @property
+    def label_info(self) -> ClassInfo:
+        """What its labels mean: the classes, and void where the network has an output for it."""
+        return self.class_info.with_void() if self.void_output else self.class_info
 
     def forward(self, images: Tensor) -> SegOutput:
         output: SegOutput = self.model(images.contiguous(memory_format=self.memory_format))
         return output
 
     def predict_labels(self, images: Tensor, mode: InferenceMode | None = None) -> Tensor:
-        """Class indices (N, H, W) of images (N, 3, H, W), by `mode` or else by the scorer's own."""
+        """Class indices, of void C, (N, H, W), of images (N, 3, H, W), by `mode` or else by the scorer's own."""
         pixels = ImageBatch(images.contiguous(memory_format=self.memory_format))
         return strip_labels((mode or self.inference)(self.model, pixels), images.shape[-2])
 
@@ -111,7 +117,9 @@ class SemanticTask(SemanticScorer):
         self.schedule = scheduler
         self.config = config
         self.rng: list[dict[str, Any]] | None = None  # of the checkpoint that training resumes from
-        self.confusion = ConfusionMatrix(num_classes=class_info.num_classes, ignore_index=class_info.ignore_index)
+        self.confusion = ConfusionMatrix(
+            num_classes=class_info.num_classes, ignore_index=class_info.ignore_index, void=self.void_output
+        )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss: Tensor = self.loss(self(batch["image"]), batch["mask"])
