@@ -117,6 +117,8 @@ def test_predict_needs_no_checkpoint(tmp_path, capsys):
         (["method=kmeans", "method.clusters=0"], ["method.clusters=0", "from 1"]),
         (["method=slic", "matching.over=data"], ["matching.over=data", "matching.over=image"]),
         (["method=slic", "matching.by=hungarian"], ["matching.by=hungarian", "majority"]),
+        (["method=slic", "matching.by=seeds"], ["matching.by=seeds", "majority"]),
+        (["method=graph_cut", "matching.by=majority"], ["matching.by=majority", "seeds"]),
         (["method=slic", "extra_metrics=true"], ["extra_metrics=true", "false"]),
         (["method=slic", "trainer.devices=2"], ["trainer.devices=2", "1"]),
     ],

@@ -49,14 +49,28 @@ class Method(abc.ABC):
     side: int | None
     most_pixels: ClassVar[int] = 2**23  # that the method can hold: about a GiB
 
-    def __call__(self, image: Pixels) -> Segments:
+    def __call__(self, image: Pixels, seeds: Segments | None = None) -> Segments:
         """The segments of an image at its own size, numbered without gaps unless their numbers mean the same in all images.
 
+        Args:
+            image: uint8 (H, W, 3).
+            seeds: Of `SeededMethod`.
+
         Raises:
-            ConfigError: If the image has too many pixels at that `side`, or too few for a setting.
+            ConfigError: If the image has too many pixels at that `side`, or too few for a setting, or seeds were given.
         """
+        if seeds is not None:
+            raise ConfigError(f"{type(self).__name__} takes no seeds; leave out scribbles, or use method=graph_cut.")
         found = self.segment(self.reduced(image))
         return enlarged(found if self.fitted_on() else numbered(found), image.shape[:2])
+
+    def with_truth(self, image: Pixels, truth: NDArray[Any], *, ignore_index: int) -> Segments:
+        """The segments of an image whose truth (H, W) is known, for methods that are told some of it."""
+        return self(image)
+
+    def steps(self, image: Pixels, seeds: Segments | None = None) -> Iterator[Iterate]:
+        """`iterates` of an image of any size, at the size that it is segmented at."""
+        return self.iterates(self.reduced(image))
 
     @abc.abstractmethod
     def segment(self, image: Pixels) -> Segments:

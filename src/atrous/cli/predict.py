@@ -25,6 +25,7 @@ class Settings:
     overlay_size: PositiveInt
     probabilities: bool
     iterates: bool
+    scribbles: Path | None
     max_pixels: PositiveInt
     accelerator: str | None
     trusted: list[str]
@@ -44,8 +45,11 @@ def run(settings: Settings) -> None:
         )
     if settings.probabilities and settings.method is not None:
         raise ConfigError(f"probabilities=true: method={settings.method} has none; leave it out.")
-    if settings.iterates and settings.method is None:
-        raise ConfigError("iterates=true: a network has no steps to show; give a method, such as method=kmeans.")
+    for key in ("iterates", "scribbles"):
+        if (value := getattr(settings, key)) and settings.method is None:
+            raise ConfigError(
+                f"{key}={value} is for a method, such as method=graph_cut, not for a network; leave it out."
+            )
     if (settings.images is None) == (settings.split is None):
         raise ConfigError(
             f"images={settings.images}, split={settings.split}: give one of them, images=FOLDER or the split of a data set, such "
@@ -72,6 +76,7 @@ def run(settings: Settings) -> None:
         settings.method,
         settings.overrides,
         split=settings.split,
+        scribbles=settings.scribbles,
         trusted=settings.trusted,
         accelerator=settings.accelerator,
     )

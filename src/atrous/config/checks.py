@@ -91,7 +91,15 @@ METHOD: dict[str, Any] = {
     "method.max_cut": Annotated[float, Range(0, 2)],
     "method.spatial_bandwidth": Annotated[float, Range(1)],
     "method.range_bandwidth": _WIDTH,
-    "matching.by": Literal["majority", "hungarian"],
+    "method.scribbles": PositiveInt,
+    "method.scribble_radius": NonNegativeInt,
+    "method.colour_weight": _RATE,
+    "method.smoothness": _RATE,
+    "method.neighbours": Literal[4, 8],
+    "method.fixed": bool,
+    "method.rounds": PositiveInt,
+    "method.cycles": PositiveInt,
+    "matching.by": Literal["majority", "hungarian", "seeds"],
     "matching.over": Literal["image", "data"],
     "trainer.accelerator": Literal["cpu"],
     "trainer.devices": Literal[1],
@@ -163,6 +171,10 @@ def _check_method(config: dict[str, Any]) -> None:
         if config.get(key):
             raise ConfigError(f"{key}={config[key]} can't be used: method={name} has no weights. Leave out {key}.")
     _check_values(config, METHOD)
+    seeded, by = "scribbles" in config["method"], config.get("matching", {}).get("by")
+    if by is not None and (by == "seeds") != seeded:
+        needed = "seeds" if seeded else "majority or hungarian"
+        raise ConfigError(f"matching.by={by} does not go with method={name}; use matching.by={needed}.")
     if config.get("matching", {}).get("over") == "data" and not config["method"].get("train_images"):
         raise ConfigError(
             f"matching.over=data needs segments that mean the same in all images, and those of method={name} don't; use "

@@ -42,6 +42,7 @@ def open_labeller(
     overrides: Sequence[str],
     *,
     split: str | None,
+    scribbles: Path | None = None,
     trusted: Sequence[str] = (),
     accelerator: str | None = None,
 ) -> Labeller:
@@ -52,6 +53,7 @@ def open_labeller(
         method: Of conf/method.
         overrides: Changes to the checkpoint's config, or settings of the method and its data.
         split: train, val or test: also opens it.
+        scribbles: Seeds of a method that needs them; see `write_segments`.
         trusted, accelerator: As for `restore`.
 
     Raises:
@@ -64,7 +66,7 @@ def open_labeller(
         check_name("method", method, sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml")))
         config = compose_groups([f"method={method}", *overrides], ("method", "matching", "data", "trainer", *NETWORK))
         datamodule = build_datamodule(config) if split is not None else None
-        write = functools.partial(write_segments, build_method(config, datamodule))
+        write = functools.partial(write_segments, build_method(config, datamodule), scribbles=scribbles)
         images = None if datamodule is None or split is None else _images(datamodule.dataset(split))
         return Labeller(write, "label values: the segments of each image, numbered from 0", images)
     assert ckpt is not None  # one of them is given

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from atrous.classical.method import Iterate, Method, Pixels, Segments
+from atrous.classical.seeds import UNMARKED
+from atrous.data.io.files import read_mask
 from atrous.data.io.png import write_labels
 from atrous.errors import ConfigError
 from atrous.inference.image import Rows
 from atrous.pages.contact_sheet import thumbnail
 from atrous.pages.images import save_image
 from atrous.pages.segments import mean_colours, shaded, strip
+from atrous.types import IGNORE_INDEX
 
 
 def write_segments(
@@ -24,6 +27,7 @@ def write_segments(
     kinds: Sequence[str],
     *,
     overlay_size: int,
+    scribbles: Path | None = None,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> Path:
     """Segments an image and writes its label PNG, whose values number the segments, and its pictures.
@@ -35,6 +39,7 @@ def write_segments(
         name: Of the image.
         kinds: Of "labels", "overlays" (mean colours) and "iterates" (the method's steps); each has a folder in `out`.
         overlay_size: The overlay's longer side at most.
+        scribbles: Label images with the seeds of a method that needs them, 255 where there is none: a file, or a folder of NAME.png.
         advance: Told how many rows are done: all at once.
 
     Returns:
@@ -44,7 +49,8 @@ def write_segments(
         ConfigError: If there are more segments than a PNG has values, 65,536.
     """
     pixels = np.ascontiguousarray(image[slice(0, image.shape[0])])
-    segments = method(pixels)
+    seeds = None if scribbles is None else _read_seeds(scribbles, name)
+    segments = method(pixels, seeds)
     if (count := int(segments.max()) + 1) > 2**16:
         raise ConfigError(
             f"{name} falls into {count} segments, and a PNG holds 65536; choose settings that make fewer, larger ones."
@@ -60,17 +66,24 @@ def write_segments(
         small: Segments = thumbnail(segments, overlay_size, labels=True)
         save_image(out / "overlays" / f"{name}.png", mean_colours(thumbnail(pixels, overlay_size), small))
     if "iterates" in kinds:
-        save_image(out / "iterates" / f"{name}.png", picture_of_iterates(method, pixels))
+        save_image(out / "iterates" / f"{name}.png", picture_of_iterates(method, pixels, seeds))
     return path
 
 
-def picture_of_iterates(method: Method, image: Pixels) -> Pixels:
+def picture_of_iterates(method: Method, image: Pixels, seeds: Segments | None = None) -> Pixels:
     """The method's steps on an image, side by side."""
     small = method.reduced(image)
-    steps = list(method.iterates(small))
+    steps = list(method.steps(image, seeds))
     pictures = [_shown(step, small) for step in steps]
     captions = [step.title + ("" if step.energy is None else f"\nenergy {step.energy:.5g}") for step in steps]
     return strip(pictures, captions, title=type(method).__name__)
+
+
+def _read_seeds(scribbles: Path, name: str) -> Segments:
+    path = scribbles / f"{name}.png" if scribbles.is_dir() else scribbles
+    values = read_mask(path).astype(np.int32)
+    values[values == IGNORE_INDEX] = UNMARKED
+    return values
 
 
 def _shown(step: Iterate, image: Pixels) -> Pixels:

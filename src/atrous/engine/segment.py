@@ -76,7 +76,10 @@ def segment_and_score(
     size = (-1, info.num_classes, info.num_classes)
     stacked = np.array(matrices, np.int32).reshape(size)[order]
     scored = Evaluation([found[index].name for index in order], stacked, info.names, about)
-    segments = {"number": float(np.mean([len(image.table) for image in found])), **mean_scores(found)}
+    segments = {
+        "number": float(np.mean([np.count_nonzero(image.table.sum(1)) for image in found])),
+        **mean_scores(found),
+    }
     seconds = float(np.median([image.seconds for image in found]))
     if record:
         write_evaluation(folder, scored)
@@ -115,7 +118,7 @@ def segmented(
     for index in range(len(dataset)):
         raw = dataset[index]
         started = time.perf_counter()
-        segments = method(raw.image)
+        segments = method.with_truth(raw.image, raw.mask, ignore_index=dataset.class_info.ignore_index)
         seconds = time.perf_counter() - started
         if index in samples:
             keep[index] = segments
@@ -147,6 +150,8 @@ def classes_of(tables: list[Counts], by: Matching, *, over: str) -> list[Any]:
 
 def matching_line(by: Matching, over: str) -> str:
     """How segments get their classes, for the protocol."""
+    if by == "seeds":
+        return "none: seeds drawn from the truth of each image have classes"
     return f"{by}, by the truth of {'each image' if over == 'image' else 'the whole split'}"
 
 

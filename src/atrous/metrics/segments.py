@@ -19,7 +19,7 @@ from atrous.metrics.boundary import F1_TOLERANCE
 
 Counts = NDArray[np.int64]
 Labels = NDArray[np.integer[Any]]
-Matching = Literal["majority", "hungarian"]
+Matching = Literal["majority", "hungarian", "seeds"]
 
 
 def shared_pixels(segments: Labels, truth: Labels, *, num_classes: int, ignore_index: int) -> Counts:
@@ -34,7 +34,7 @@ def matched(table: Counts, by: Matching) -> NDArray[np.intp]:
     """The class of each segment, (S,).
 
     majority: that of most of its pixels, the first of equals. hungarian: no two segments have the same class, and as many
-    pixels as possible are right (Kuhn 1955).
+    pixels as possible are right (Kuhn 1955). seeds: its number.
 
     Raises:
         ConfigError: If there are more segments than classes for `hungarian`.
@@ -45,6 +45,8 @@ def matched(table: Counts, by: Matching) -> NDArray[np.intp]:
             f"matching.by=hungarian gives each of {count} segments a class of its own, and there are {classes} classes; use "
             "matching.by=majority, or a method with fewer segments."
         )
+    if by == "seeds":
+        return np.arange(count)
     found: NDArray[np.intp] = table.argmax(1) if by == "majority" else linear_sum_assignment(table, maximize=True)[1]
     return found
 

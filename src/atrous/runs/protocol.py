@@ -118,7 +118,7 @@ def protocol_lines(protocol: dict[str, Any]) -> list[str]:
 
 def _how(protocol: dict[str, Any]) -> str:
     if "matching" in protocol:
-        return f"{protocol['inference']}; segments matched to classes by {protocol['matching']}; {protocol['code']}"
+        return f"{protocol['inference']}; matching of segments and classes: {protocol['matching']}; {protocol['code']}"
     return (
         f"network at {protocol.get('resolution', 'a resolution not stored')}; inference {protocol['inference']}, logits "
         f"resized to the mask, postprocess {protocol['postprocess']}; precision {protocol['precision']}, weights "
