@@ -10,6 +10,7 @@ from atrous.errors import ConfigError
 from atrous.export.graph import trace
 from atrous.models.adapter import adapt
 from atrous.models.pspnet import PyramidPooling
+from atrous.models.unet import ContractingPath, UNet
 from atrous.types import SegOutput
 
 
@@ -134,3 +135,16 @@ def test_pyramid_pooling_takes_maps_smaller_and_larger_than_its_example(shape):
     images = torch.from_numpy(picture(*shape))
     with torch.no_grad():
         torch.testing.assert_close(program.module()(images)[1], net(images)[1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(32, 36), (33, 35)])
+def test_a_padded_unet_followed_on_even_or_odd_sides_takes_both(size):
+    path = ContractingPath(channels=(4, 6), padded=True)
+    net = make(UNet(num_classes=3, encoder=path, padded=True))
+    program, taken = trace(net, size)
+    smallest, _ = taken["height"]
+    for shape in ((1, 32, 36), (1, 33, 35), (2, smallest, 41)):
+        images = torch.from_numpy(picture(*shape))
+        with torch.no_grad():
+            for found, expected in zip(program.module()(images), net(images), strict=True):
+                torch.testing.assert_close(found, expected)

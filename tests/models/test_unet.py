@@ -177,3 +177,13 @@ def test_the_expanding_path_mirrors_the_contracting_one():
     mirrored = UNet(num_classes=3, encoder=paths[1], padded=True)
     shapes = [{key: value.shape for key, value in net.state_dict().items()} for net in (named, mirrored)]
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("steps", [(9, 7, 5, 4), (9, 7)])
+def test_a_padded_net_takes_images_of_fewer_pixels_than_its_poolings_divide(steps):
+    model = build(padded=True, steps=steps).eval()
+    image = torch.rand(1, 3, 1, 21)
+    with torch.no_grad():
+        logits, repeated = model(image).logits, model(image.expand(1, 3, 16, 21)).logits
+    assert logits.shape[-2] == 1
+    torch.testing.assert_close(logits, repeated[..., :1, :])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn import functional as F
 
 from atrous.errors import ConfigError
@@ -20,7 +21,9 @@ def resize(x: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Tensor:
         size: (height, width) of the result.
         mode: nearest, bilinear or bicubic.
     """
-    if x.shape[-2:] == size:
+    # A program for any size must not keep which sizes were equal in its example; resizing to the same size changes nothing.
+    equal = statically_known_true if torch.compiler.is_exporting() else bool
+    if equal(x.shape[-2] == size[0]) and equal(x.shape[-1] == size[1]):
         return x
     return F.interpolate(x, size=size, mode=mode, align_corners=None if mode == "nearest" else False)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from atrous.encoders.encoder import Encoder
 from atrous.errors import ConfigError
@@ -97,9 +98,9 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> SegOutput:
         """(N, 3, H, W) -> logits (N, num_classes, H, W)."""
-        if self.padded:
-            return SegOutput(self._logits(images))
         height, width = images.shape[-2:]
+        if self.padded:
+            return SegOutput(self._covering(images))
         rows, columns = (
             mirrored(-self.border, self._input_size(size), size, images.device) for size in (height, width)
         )
@@ -121,6 +122,15 @@ class UNet(nn.Module):
                     f"an unpadded U-Net can't take a side of {size} pixels, whose maps don't halve evenly; the next that it can is {near}"
                 )
         return self._logits(images)
+
+    def _covering(self, images: Tensor) -> Tensor:
+        """The padded net, where an image has too few pixels for the poolings on one with its last row and column repeated."""
+        height, width = images.shape[-2:]
+        if torch.compiler.is_exporting() or min(height, width) >= self.stride or isinstance(self.encoder, Encoder):
+            return self._logits(images)
+        right, bottom = max(0, self.stride - width), max(0, self.stride - height)
+        logits = self._logits(F.pad(images, (0, right, 0, bottom), mode="replicate"))
+        return crop(logits, (math.ceil(height / self.steps[-1]), math.ceil(width / self.steps[-1])))
 
     def _logits(self, images: Tensor) -> Tensor:
         features = self.encoder(images)
