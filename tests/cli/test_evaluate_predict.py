@@ -98,6 +98,25 @@ def test_predict_wants_images_or_a_split(ckpt, given, capsys):
     assert "give one of them" in capsys.readouterr().err
 
 
+def test_predict_goes_on_where_an_image_cannot_be_labelled(ckpt, tmp_path, capsys):
+    images, out = tmp_path / "images", tmp_path / "out"
+    (images / "folder.png").mkdir(parents=True)
+    for name, size in (("a", (20, 30)), ("c", (1, 1))):
+        Image.fromarray(np.zeros((*size, 3), np.uint8)).save(images / f"{name}.png")
+    for name in ("b.png", "._a.png"):
+        (images / name).write_bytes(b"no image")
+    predict.main([ckpt, f"images={images / 'a.png'}", f"out={out}", "probabilities=true"])
+    (out / "labels" / "b.png").write_bytes(b"of an earlier predict")
+    with pytest.raises(SystemExit) as stopped:
+        predict.main([ckpt, f"images={images}", f"out={out}"])
+    said = capsys.readouterr()
+    assert stopped.value.code == 1
+    assert "2 images labelled" in said.out
+    assert "1 of 3 images" in said.err
+    assert "b.png" in said.err
+    assert sorted(path.name for path in out.rglob("*.*")) == ["a.png", "a.png", "c.png", "c.png"]  # no older results
+
+
 def test_predict_keeps_images_apart_that_differ_in_suffix(ckpt, tmp_path):
     picture = Image.fromarray(np.zeros((40, 40, 3), np.uint8))
     for name in ("same.png", "same.jpg"):

@@ -6,10 +6,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atrous.cli.app import run_command
 from atrous.config.values import PositiveInt, Split
-from atrous.errors import ConfigError
+from atrous.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from atrous.inference.image import Rows
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def run(settings: Settings) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from atrous.engine.labellers import open_labeller
-    from atrous.engine.predict import open_files
+    from atrous.engine.predict import label_images, open_files
 
     labeller = open_labeller(
         settings.ckpt,
@@ -93,16 +97,19 @@ def run(settings: Settings) -> None:
             open_files(names, max_pixels=settings.max_pixels, folder=out, progress=decoding),
         )
         progress.update(done, total=count)
-        for name, image in images:
+
+        def write(image: Rows, name: str) -> None:
             progress.reset(rows, description="rows of this image", total=image.shape[0])
-            labeller.write(
-                image,
-                out,
-                name,
-                kinds,
-                overlay_size=settings.overlay_size,
-                advance=lambda done: progress.advance(rows, done),
-            )
+            options = {"overlay_size": settings.overlay_size, "advance": lambda done: progress.advance(rows, done)}
+            labeller.write(image, out, name, kinds, **options)
             progress.advance(done)
+
+        failed = label_images(images, write, out)
+    if count == len(failed) == 1:
+        raise DataError(*failed.values())
+    count -= len(failed)
     print(f"{count} image{'s' * (count != 1)} labelled, written to {out}: {', '.join(kinds)}")
     print(labeller.legend)
+    if failed:
+        reasons = "".join(f"\n  {name}: {why}" for name, why in failed.items())
+        raise DataError(f"{len(failed)} of {count + len(failed)} images could not be labelled:{reasons}")

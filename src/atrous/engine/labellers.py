@@ -18,6 +18,7 @@ from atrous.engine.predict import Named, Predictor, write_prediction
 from atrous.engine.predict_segments import write_segments
 from atrous.engine.segment import build_method
 from atrous.engine.trainer import quiet_lightning
+from atrous.errors import DataError
 from atrous.types import SegmentationDataset
 
 
@@ -84,5 +85,13 @@ def open_labeller(
 
 
 def _images(dataset: SegmentationDataset) -> tuple[int, Named]:
-    samples = (dataset[index] for index in range(len(dataset)))
-    return len(dataset), ((raw.name, np.ascontiguousarray(raw.image)) for raw in samples)
+    def samples() -> Named:
+        for index in range(len(dataset)):
+            try:
+                raw = dataset[index]
+            except DataError as error:
+                yield f"image {index} of the split", error
+            else:
+                yield raw.name, np.ascontiguousarray(raw.image)
+
+    return len(dataset), samples()

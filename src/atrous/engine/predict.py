@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from atrous.config.messages import describe
 from atrous.data.io.files import read_image
 from atrous.data.io.png import write_labels
 from atrous.data.io.strips import open_image
@@ -22,6 +23,7 @@ from atrous.inference.image import Decoded, Rows
 from atrous.inference.labels import most_likely, strip_labels
 from atrous.pages.images import overlay, save_image
 from atrous.system.files import write_arrays
+from atrous.system.text import one_line
 from atrous.types import ClassInfo
 
 LARGEST = 2**32  # bytes of probabilities that are gathered for one file
@@ -114,24 +116,59 @@ def _pixels(image: AnyImage) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels)
 
 
-Named = Iterator[tuple[str, Rows]]
+Named = Iterator[tuple[str, Rows | Exception]]
+SUFFIXES = {"labels": ".png", "overlays": ".png", "iterates": ".png", "probabilities": ".npz"}  # of each kind of result
 
 
 def open_files(names: Mapping[Path, str], *, max_pixels: int, folder: Path, progress: Callable[[float], None]) -> Named:
-    """Images by the names of their results, each opened when it is its turn.
+    """Images by the names of their results, each opened when it is its turn; in place of one that can't be read its error.
 
     Args:
         names: The names by the files.
         max_pixels: Refuse what has more.
         folder: Made; holds the pixels of an image that is too large for memory.
         progress: Told the share of a large image that is decoded, 0 to 1.
-
-    Raises:
-        DataError: If one can't be read.
     """
     for path, name in names.items():
         folder.mkdir(parents=True, exist_ok=True)
-        yield name, open_image(path, max_pixels=max_pixels, folder=folder, progress=progress)
+        try:
+            image: Rows | Exception = open_image(path, max_pixels=max_pixels, folder=folder, progress=progress)
+        except (DataError, OSError) as error:
+            image = error
+        yield name, image
+
+
+def label_images(images: Named, write: Callable[[Rows, str], object], out: Path) -> dict[str, str]:
+    """Labels images one after the other, and goes on where one can't be.
+
+    What an earlier `predict` left in `out` under an image's name goes first: it may be another network's.
+
+    Args:
+        images: By name.
+        write: Labels one and writes its results.
+        out: Where `write` does so.
+
+    Returns:
+        Of the images that have no results: the name and why.
+
+    Raises:
+        ConfigError: If a setting is refused and no image was labelled before.
+    """
+    failed: dict[str, str] = {}
+    labelled = False
+    for name, image in images:
+        for kind, suffix in SUFFIXES.items():
+            (out / kind / f"{name}{suffix}").unlink(missing_ok=True)
+        try:
+            if isinstance(image, Exception):
+                raise image
+            write(image, name)
+            labelled = True
+        except Exception as error:  # whatever this image leads to, the next one may do
+            if isinstance(error, ConfigError) and not labelled:
+                raise
+            failed[name] = one_line(describe(error))
+    return failed
 
 
 def write_prediction(
@@ -163,7 +200,7 @@ def write_prediction(
         The label PNG.
 
     Raises:
-        ConfigError: If the probabilities would take more than `LARGEST` bytes.
+        DataError: If the probabilities would take more than `LARGEST` bytes.
     """
     for kind in kinds:
         (out / kind / name).parent.mkdir(parents=True, exist_ok=True)
@@ -195,7 +232,7 @@ def write_prediction(
 def _room_for_probabilities(name: str, classes: int, size: tuple[int, int]) -> NDArray[np.float16]:
     needed = 2 * classes * size[0] * size[1]
     if needed > LARGEST:
-        raise ConfigError(
+        raise DataError(
             f"probabilities=true would gather {needed / 2**30:.1f} GiB for {name}, {size[0]} x {size[1]} pixels of {classes} "
             f"classes; up to {LARGEST / 2**30:.0f} GiB are possible. Leave it out, or cut the image."
         )

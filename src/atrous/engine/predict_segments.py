@@ -11,7 +11,7 @@ from atrous.classical.method import Iterate, Method, Pixels, Segments
 from atrous.classical.seeds import UNMARKED
 from atrous.data.io.files import read_mask
 from atrous.data.io.png import write_labels
-from atrous.errors import ConfigError
+from atrous.errors import DataError
 from atrous.inference.image import Rows
 from atrous.pages.contact_sheet import thumbnail
 from atrous.pages.images import save_image
@@ -46,13 +46,13 @@ def write_segments(
         The label PNG.
 
     Raises:
-        ConfigError: If there are more segments than a PNG has values, 65,536.
+        DataError: If there are more segments than a PNG has values, 65,536.
     """
     pixels = np.ascontiguousarray(image[slice(0, image.shape[0])])
     seeds = None if scribbles is None else _read_seeds(scribbles, name)
     segments = method(pixels, seeds)
     if (count := int(segments.max()) + 1) > 2**16:
-        raise ConfigError(
+        raise DataError(
             f"{name} falls into {count} segments, and a PNG holds 65536; choose settings that make fewer, larger ones."
         )
     for kind in kinds:
