@@ -2,15 +2,14 @@
 
     python experiments/own_data/run.py
 
-Each kind is written into a folder and goes through the commands as a user would type them: audit, a training of two updates, and
-where that ends, a prediction of its images. The table is written to table.md beside this file.
+Each kind is written into a folder and goes through what the commands call, with settings as a user would type them: an audit, a
+training of two updates, and where that ends, a prediction of its images. The table is written to table.md beside this file.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import re
 import sys
@@ -25,7 +24,11 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import own_data
 
 import atrous
-from atrous.cli import audit, predict
+from atrous.config.compose import compose_groups
+from atrous.data.audit.audit import audit
+from atrous.data.io.files import read_image
+from atrous.data.io.listing import find_images
+from atrous.engine.build import build_datamodule
 from atrous.errors import AtrousError
 from atrous.system.text import setting
 
@@ -53,15 +56,15 @@ def _typed(value: object) -> str:
     return setting(value)
 
 
-def findings(root: Path, typed: list[str]) -> str:
-    """The kinds of what audit finds, errors first; or its message."""
-    out, said = root / "audit", io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
-        audit.main(["data=folder", *typed, f"out={out}", f"paths.cache={root / 'audits'}", "samples=0"])
-    if not (out / "audit.json").is_file():
+def findings(typed: list[str]) -> str:
+    """The kinds of what an audit of train and val finds, errors first."""
+    try:
+        data = build_datamodule(compose_groups(["data=folder", *typed], required=["data"]))
+        report = audit({split: data.raw_dataset(split) for split in ("train", "val")})
+    except AtrousError:
         return "refuses"
-    found = json.loads((out / "audit.json").read_text())["findings"]
-    return ", ".join(sorted({f"{part['severity']}: {part['kind']}" for part in found})) or "nothing is wrong"
+    found = {f"{finding.severity}: {finding.kind}" for finding in report.findings}
+    return ", ".join(sorted(found)) or "nothing is wrong"
 
 
 def trained(root: Path, typed: list[str]) -> tuple[str, Path | None]:
@@ -75,16 +78,12 @@ def trained(root: Path, typed: list[str]) -> tuple[str, Path | None]:
     return "trains", run.folder / "checkpoints" / "best.ckpt"
 
 
-def predicted(root: Path, images: Path, checkpoint: Path) -> str:
-    """How many label images predict writes of how many."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            predict.main([f"ckpt={checkpoint}", f"images={images}", f"out={root / 'predictions'}", "overlay=false"])
-    except SystemExit:
-        return f"refuses: {_short(said.getvalue(), root)}"
-    written = len(list((root / "predictions" / "labels").rglob("*.png")))
-    return f"{written} labelled"
+def predicted(images: Path, checkpoint: Path) -> str:
+    """How many of the images get labels of their size."""
+    net = atrous.load(checkpoint)
+    paths = find_images(str(images))
+    labelled = [net.predict(path).shape == read_image(path).shape[:2] for path in paths]
+    return f"{sum(labelled)} of {len(paths)} labelled"
 
 
 def _short(message: str, root: Path) -> str:
@@ -105,9 +104,9 @@ def main() -> None:
             outcome = own_data.read(kind, root / "read")
             settings = kind.write(root, own_data.truth_of())
             typed = words({"class_names": own_data.TWO, "val_fraction": 0.34} | settings)
-            found = findings(root, typed)
+            found = findings([*typed, f"paths.cache={root / 'audits'}"])
             ending, checkpoint = trained(root, typed)
-            labelled = "" if checkpoint is None else predicted(root, root / "images", checkpoint)
+            labelled = "" if checkpoint is None else predicted(root / "images", checkpoint)
         right = "refused" if kind.refused else "read"
         read = "refused" if outcome.message else f"{outcome.found:,} of {outcome.true:,} px"
         if (outcome.message is None) == bool(kind.refused) or (checkpoint is None) != bool(kind.refused):
