@@ -16,6 +16,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from kill_and_resume import KINDS, TINY, differences, kill_once, run_folder, start, wait
+from lightning.pytorch.callbacks import Timer
 
 from atrous.cli import train
 from atrous.config.compose import CONF_DIR
@@ -438,3 +439,32 @@ def test_a_study_that_was_copied_goes_on_in_the_copy(tmp_path):
     for pair in zip(*found.values(), strict=True):
         assert differences(*pair) == []
         assert best_of(pair[0]) == best_of(pair[1])
+
+
+class Clock(pl.Callback):
+    """A second for each update."""
+
+    now = 0
+
+    def on_train_batch_end(self, trainer, *args):
+        Clock.now = trainer.global_step
+
+
+def test_a_run_that_max_time_ended_goes_on_where_it_gets_more(straight, result_of, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(Timer, "time_elapsed", lambda self, stage="train": Clock.now)
+    clock = f"+callbacks.clock._target_={__name__}.Clock"
+    words = [*BY_UPDATES, clock]
+    train.main([*IN_PROCESS, f"paths.runs={tmp_path}", STOP, *words, "trainer.max_time=00:00:00:06"])
+    folder = run_folder(tmp_path)
+    assert (result_of(folder)["steps"], result_of(folder)["out_of_time"]) == (6, "00:00:00:06")
+    assert "resume=auto and a longer trainer.max_time" in capfd.readouterr().out
+    resume(tmp_path, *words, "trainer.max_time=00:00:00:06")
+    assert "is finished" in capfd.readouterr().out
+    resume(tmp_path, *words, "trainer.max_time={hours:1}")
+    assert f"Going on with {folder}" in capfd.readouterr().out
+    result = result_of(folder)
+    assert (result["steps"], result["out_of_time"], len(result["resumed"])) == (12, None, 1)
+    unequal = differences(straight(words), folder)
+    assert [where for where in unequal if where.startswith(("last.ckpt: state_dict", "last.ckpt: optimizer"))] == []
+    resume(tmp_path, *words, "trainer.max_time={hours:1}")
+    assert "is finished" in capfd.readouterr().out

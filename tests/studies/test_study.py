@@ -62,13 +62,13 @@ def test_a_failed_job_stops_no_other_and_is_gone_on_with_alone(tiny, tmp_path, c
         f"paths.runs={tmp_path}",
         "trainer.max_epochs=1",
         "study=rates",
-        "optimizer.lr=0.01,nan,0.02",
+        "optimizer.lr=0.01,1e30,0.02",
     ]
     with pytest.raises(SystemExit) as left:
         train.main(arguments)
     assert left.value.code == 1
     printed = capsys.readouterr()
-    assert "1 of 3 jobs did not finish:\n  lr-nan-" in printed.err
+    assert "1 of 3 jobs did not finish:\n  lr-1e30-" in printed.err
     assert "the loss is not finite" in printed.err
     first, failed, last = (next((tmp_path / "rates").glob(f"lr-{rate}-*")) for rate in ("0.01", "nan", "0.02"))
     for folder in (first, last):
@@ -254,3 +254,25 @@ def test_another_sweepers_jobs_have_numbers(tmp_path, monkeypatch):
     train.main(["-m", "hydra/sweeper=basic", "hydra/launcher=local", f"hydra.sweep.dir={tmp_path}", "seed=1,2"])
     scores = {path.parent.name: result(path.parent)["scores"]["miou"] for path in tmp_path.rglob("result.json")}
     assert scores == {"0": 0.01, "1": 0.02}
+
+
+def test_jobs_that_max_time_ended_go_on_where_they_get_more(tiny, tmp_path, monkeypatch, capsys):
+    def run(config, folder, *_):
+        record = RunRecord(folder, config, resumed=config["resume"] == "auto")
+        limit = config["trainer"]["max_time"]
+        record.end("finished", scores={"miou": 0.5}, steps=7, out_of_time=limit if limit != "00:03:00:00" else None)
+        record.release()
+        return 0.5
+
+    monkeypatch.setattr("atrous.engine.fit.run", run)
+    words = ["-m", *tiny, f"paths.runs={tmp_path}", "study=s", "seed=0,1"]
+    for limit, before in (
+        ("00:01:00:00", 0),
+        ("00:01:00:00", 2),
+        ("00:02:00:00", 0),
+        ("00:03:00:00", 0),
+        ("00:03:00:00", 2),
+    ):
+        train.main([*words, f"trainer.max_time={limit}"])
+        assert f"2 jobs, {before} finished already" in capsys.readouterr().out
+        assert len(finished(tmp_path / "s")) == 2

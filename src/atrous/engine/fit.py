@@ -24,13 +24,13 @@ from atrous.engine.checkpoint import load_checkpoint, load_weights
 from atrous.engine.evaluate import evaluate, write_evaluation, write_samples
 from atrous.engine.resolution import resolution_of
 from atrous.engine.segment import segment_and_score
-from atrous.engine.trainer import build_trainer, quiet_lightning, warn_of_slow_precision
+from atrous.engine.trainer import build_trainer, out_of_time, quiet_lightning, warn_of_slow_precision
 from atrous.errors import TrainingError
 from atrous.loggers.wandb import close, keep_id, log_scores
 from atrous.report.training import TrainingReport
 from atrous.runs.protocol import weights_of
 from atrous.runs.record import RunRecord
-from atrous.runs.resume import whole_checkpoint
+from atrous.runs.resume import OUT_OF_TIME, whole_checkpoint
 from atrous.runs.run import Status
 from atrous.system.ranks import is_main_process
 from atrous.system.signals import Interrupted, Signals
@@ -151,6 +151,7 @@ def _fit_and_score(
             best_checkpoint=str(best.resolve().relative_to(folder.resolve())),
             epochs=trainer.current_epoch,
             steps=trainer.global_step,
+            out_of_time=config["trainer"]["max_time"] if out_of_time(trainer) else None,
             cost={**cost(scorer, datamodule, split), "train_seconds": seconds},
         )
         log_scores(
@@ -162,6 +163,8 @@ def _fit_and_score(
             samples=samples,
         )
         report.finish(scored, folder=folder, best=best, seconds=seconds)
+        if out_of_time(trainer):
+            report.stop(OUT_OF_TIME)
     return scored.score
 
 

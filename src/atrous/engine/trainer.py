@@ -12,6 +12,7 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -39,6 +40,7 @@ def quiet_lightning() -> None:
         ".*`srun` command is available on your system.*",  # a machine of the cluster, but no job of it
         ".*ended before the epoch ended and your dataloader is.*",  # ours is told where to begin
         ".*sync_dist=True.*",  # scores are of counts that are summed over the processes already
+        ".*Please add the following callbacks: \\['Timer'\\].*",  # whose run goes on without trainer.max_time
         ".*`broadcast_buffers` is deprecated.*",  # what it says to keep using it for is what we use it for
     ):
         warnings.filterwarnings("ignore", message=message, module="lightning.*")
@@ -85,6 +87,13 @@ def build_trainer(
     if trainer.precision != options.get("precision", trainer.precision):  # Lightning has taken another
         raise ConfigError(needs_gpu(options["precision"]))
     return trainer
+
+
+def out_of_time(trainer: pl.Trainer) -> bool:
+    """Whether `trainer.max_time` has ended a training before its last update."""
+    left = [callback.time_remaining() for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+    over = any(seconds is not None and seconds <= 0 for seconds in left)
+    return over and trainer.global_step < trainer.estimated_stepping_batches
 
 
 def build_fabric(options: dict[str, Any]) -> Fabric:

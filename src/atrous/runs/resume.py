@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
+import math
 import os
 import zipfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,13 @@ from atrous.config.fingerprint import run_folder_of
 from atrous.errors import TrainingError
 from atrous.runs.history import HISTORY
 from atrous.runs.identity import FEW, Files, Identity, nearest, told
-from atrous.runs.run import MATRICES, Run, load_run, run_folders
+from atrous.runs.run import MATRICES, Run, Status, load_run, run_folders
 from atrous.system.locks import is_held
 from atrous.system.text import short
+
+OUT_OF_TIME = (
+    "trainer.max_time ended it. To go on: the same command with resume=auto and a longer trainer.max_time, or null."
+)
 
 
 def newest_run(runs: Iterable[Run], wanted: Identity) -> Run | None:
@@ -34,7 +41,8 @@ def choose_folder(
 ) -> tuple[dict[str, Any], Path, Run | None]:
     """Decides by `config["resume"]` which folder this command trains in.
 
-    `auto` continues the newest run of an equal fingerprint in its folder and deletes the one that Hydra has made.
+    `auto` continues the newest run of an equal identity in its folder, or one that `trainer.max_time` has ended and that is given
+    more of it, and deletes the folder that Hydra has made.
     Otherwise, if that run is unfinished, a message says how to continue it.
 
     Args:
@@ -55,7 +63,7 @@ def choose_folder(
         stored.append(named)
     alike = [run for run in stored if run.part("provenance").get("seed", config["seed"]) == config["seed"]]
     wanted = Files().identity(config) if alike else Identity(config, None, None)
-    run = named if named and wanted.is_of(named) else newest_run(alike, wanted)
+    run = named if named and wanted.is_of(named) else newest_run(alike, wanted) or _with_more_time(alike, wanted)
     if run is None or (_is_in(run, folder) and config["resume"] != "auto"):
         if leads:
             _refuse_overwriting(folder, wanted, same=run is not None)
@@ -77,6 +85,8 @@ def choose_folder(
         )
     if run.finished:
         print(f"A run with these settings is finished: {run}. To train again, leave out resume=auto.")
+        if run.result.get("out_of_time"):
+            print(OUT_OF_TIME)
     else:
         print(f"Going on with {run}.")
     if not _is_in(run, folder):
@@ -84,6 +94,31 @@ def choose_folder(
     for part in (run.folder / "checkpoints").glob(".*.part"):  # of a process that was killed as it wrote
         part.unlink()
     return moved(config, str(folder), str(run.folder.resolve())), run.folder.resolve(), run
+
+
+def _with_more_time(runs: Iterable[Run], wanted: Identity) -> Run | None:
+    """The newest run that goes on, which is then not finished any more."""
+    ended = [run for run in runs if has_more_time(run, wanted)]
+    run = max(ended, key=lambda run: str(run.result.get("started")), default=None)
+    return None if run is None else Run(run.folder, {**run.result, "status": Status.INTERRUPTED})
+
+
+def has_more_time(run: Run, wanted: Identity) -> bool:
+    """Whether `trainer.max_time` has ended the run, and it is given more of it now, and else the same settings."""
+    before = run.result.get("out_of_time")
+    trainer = {**wanted.config["trainer"], "max_time": before}
+    if before is None or _seconds(wanted.config["trainer"].get("max_time")) <= _seconds(before):
+        return False
+    return replace(wanted, config={**wanted.config, "trainer": trainer}).is_of(run)
+
+
+def _seconds(max_time: Any) -> float:
+    """Of a value of `trainer.max_time`: null, DD:HH:MM:SS, or timedelta's arguments."""
+    if max_time is None:
+        return math.inf
+    if not isinstance(max_time, dict):
+        max_time = dict(zip(("days", "hours", "minutes", "seconds"), map(int, str(max_time).split(":")), strict=False))
+    return datetime.timedelta(**max_time).total_seconds()
 
 
 def _is_in(run: Run, folder: Path) -> bool:

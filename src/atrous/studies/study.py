@@ -20,7 +20,7 @@ from atrous.config.jobs import JobConfig
 from atrous.errors import TrainingError
 from atrous.runs.identity import Files, Identity, nearest, told
 from atrous.runs.record import write_config
-from atrous.runs.resume import stored_runs
+from atrous.runs.resume import has_more_time, stored_runs
 from atrous.runs.run import Run, Status
 from atrous.system.locks import is_held
 from atrous.system.ranks import is_main_process
@@ -56,13 +56,16 @@ class Job:
     @property
     def status(self) -> Status:
         """What came of it."""
-        status = self.run.status
+        run = self.run
+        status = run.status
+        if run.finished and self.wanted is not None and has_more_time(run, self.wanted):
+            status = Status.INTERRUPTED
         return Status.FAILED if self.error is not None and status != Status.FINISHED else status
 
     def reason(self) -> str | None:
         """Why it has not finished; None where it has."""
         run = self.run
-        return None if run.finished else self.error or run.result.get("error") or self.status
+        return None if self.status == Status.FINISHED else self.error or run.result.get("error") or self.status
 
     def composed(self) -> JobConfig:
         """Its config.
@@ -154,9 +157,8 @@ def plan(combinations: Sequence[Sequence[str]], multirun: Multirun, *, named_by:
         wanted = multirun.files.identity(config.resolved())
         digits = wanted.fingerprint[:DIGITS]
         there = sorted(multirun.folder.glob(f"*-{digits}"))  # another grid may have given it another name
-        there += [
-            run.folder for run in multirun.stored if wanted.is_of(run)
-        ]  # an earlier version, or other places of the data
+        # an earlier version, other places of the data, or another trainer.max_time
+        there += [run.folder for run in multirun.stored if wanted.is_of(run) or has_more_time(run, wanted)]
         folder = [*there, multirun.folder / f"{slug}-{digits}"][0]
         jobs.setdefault(digits, Job(folder, list(overrides), config, wanted))
     return list(jobs.values())
