@@ -68,9 +68,9 @@ def test_a_failed_job_stops_no_other_and_is_gone_on_with_alone(tiny, tmp_path, c
         train.main(arguments)
     assert left.value.code == 1
     printed = capsys.readouterr()
-    assert "1 of 3 jobs did not finish:\n  lr-1e30-" in printed.err
+    assert "1 of 3 jobs did not finish:\n  lr-1e+30-" in printed.err
     assert "the loss is not finite" in printed.err
-    first, failed, last = (next((tmp_path / "rates").glob(f"lr-{rate}-*")) for rate in ("0.01", "nan", "0.02"))
+    first, failed, last = (next((tmp_path / "rates").glob(f"lr-{rate}-*")) for rate in ("0.01", "1e+30", "0.02"))
     for folder in (first, last):
         assert result(folder)["status"] == "finished"
         score = result(folder)["scores"]["miou"]
