@@ -1,7 +1,9 @@
 """The offline runs of W&B, read back from their own files."""
 
+import csv
 import json
 import struct
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,9 @@ import wandb
 from report.study_folders import write_run
 
 from atrous.cli import report, train
+from atrous.errors import ConfigError
+from atrous.loggers.csv_logger import CSVLogger
+from atrous.loggers.wandb import wandb_mode
 
 BLOCK = 32768  # LevelDB's log format, after 7 bytes of W&B's own
 
@@ -85,7 +90,7 @@ def test_each_job_is_one_run_with_all_it_should_hold(offline, tiny, tmp_path):
 def test_a_job_that_fails_ends_its_run_with_its_exit_code(offline, tiny, tmp_path, capsys):
     with pytest.raises(SystemExit):
         train.main(
-            ["-m", *tiny, f"paths.runs={tmp_path}", "logger=wandb", "trainer.max_epochs=1", "optimizer.lr=nan,0.01"]
+            ["-m", *tiny, f"paths.runs={tmp_path}", "logger=wandb", "trainer.max_epochs=1", "optimizer.lr=1e30,0.01"]
         )
     runs = offline()
     assert sorted(run["exit_code"] for run in runs) == [0, 1]
@@ -115,3 +120,56 @@ def test_the_report_of_a_study_is_an_artifact(offline, tmp_path, capsys):
     logged = set().union(*read["history"])
     for part in ("report/table", "report/page"):
         assert any(key.startswith(part) for key in logged), part
+
+
+def test_a_run_that_goes_on_offline_is_one_history_whatever_is_synced(offline, tiny, tmp_path, monkeypatch):
+    words = [*tiny, f"paths.runs={tmp_path}", "logger=wandb", "resume=auto", "trainer.max_epochs=4"]
+    whole = CSVLogger.log_metrics
+
+    def killed(self, metrics, step=None):
+        if step is not None and step >= 5:
+            raise RuntimeError("killed")
+        whole(self, metrics, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CSVLogger, "log_metrics", killed)
+        with pytest.raises(RuntimeError):
+            train.main(words)
+    wandb.teardown()
+    (first,) = tmp_path.rglob("*.wandb")
+    train.main(words)
+    offline()
+    (second,) = [
+        path for path in tmp_path.rglob("*.wandb") if path.name == first.name and "continued" not in path.parts
+    ]
+    assert first.parent != second.parent
+    assert not first.exists()
+    steps = {
+        key: [row["trainer/global_step"] for row in read_run(second)["history"] if key in row]
+        for key in ("train/loss", "val/miou")
+    }
+    with (next(tmp_path.rglob("metrics.csv"))).open() as file:
+        rows = list(csv.DictReader(file))
+    for key, found in steps.items():
+        assert found == [int(row["step"]) for row in rows if row[key]], key
+        assert len(set(found)) == len(found) >= 4
+
+
+def test_what_w_and_b_is_told_to_do(offline, tmp_path, monkeypatch):
+    choose = partial(wandb_mode, folder=tmp_path, run_id="abc")
+    assert choose(None) == "offline"
+    with pytest.raises(ConfigError, match=r"logger\.wandb\.offline=false.*wandb login.*logger\.wandb\.offline=true"):
+        choose(False)
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    assert (choose(None), choose(True), choose(False)) == ("online", "offline", "online")
+    (tmp_path / "wandb" / "offline-run-2026-abc").mkdir(parents=True)
+    assert choose(None) == "offline"  # as it began
+    for mode in ("offline", "disabled"):
+        monkeypatch.setenv("WANDB_MODE", mode)
+        assert choose(False) == mode
+
+
+def test_w_and_b_can_be_switched_off_from_outside(offline, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    train.main([*tiny, f"paths.runs={tmp_path}", "logger=wandb", "trainer.max_epochs=1"])
+    assert not offline()

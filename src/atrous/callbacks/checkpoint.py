@@ -15,6 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from atrous.config.upgrade import RENAMED_CALLBACKS
 from atrous.errors import ConfigError
 from atrous.loggers.csv_logger import CSVLogger
+from atrous.loggers.wandb import keep_one_history
 from atrous.runs.resume import moved
 from atrous.system.files import whole_file
 from atrous.system.private import add_steps, batches_done, count_between_batches, number_rows_by_updates
@@ -103,6 +104,8 @@ class LastCheckpoint(Checkpoint):
         if self._resumed_rows is not None:
             for logger in _histories(trainer):
                 logger.keep(self._resumed_rows)
+        for logger in _histories(trainer):
+            keep_one_history(trainer.loggers, logger.kept())
         if self._one_step_more:
             add_steps(trainer, 1)  # else Lightning ends before a last validation that is due
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from atrous.config.compose import build, instantiate
 from atrous.data.class_counts import count_classes
 from atrous.data.datamodule import SegmentationDataModule
 from atrous.inference.mode import InferenceMode
-from atrous.loggers.wandb import wandb_login
+from atrous.loggers.wandb import wandb_mode
 from atrous.losses.class_weights import with_named_weights
 from atrous.models.adapter import adapt
 from atrous.models.pretrained import load_pretrained
@@ -94,9 +95,9 @@ def build_loggers(config: dict[str, Any], *, wandb_id: str | None = None) -> lis
     loggers: list[Logger] = []
     for options in config["logger"].values():
         if options["_target_"].endswith("WandbLogger"):
-            offline = options["offline"]
-            offline = not wandb_login() if offline is None else offline
-            options = {"id": wandb_id, "resume": "allow", **options, "offline": offline}
+            # Lightning's own `offline` sets WANDB_MODE for the whole process, the next jobs of a multirun included.
+            mode = wandb_mode(options["offline"], folder=Path(options["save_dir"]), run_id=wandb_id)
+            options = {"id": wandb_id, "resume": "allow", **options, "offline": False, "mode": mode}
             loggers.append(instantiate(options, config=config))
         else:
             loggers.append(instantiate(options))

@@ -65,6 +65,10 @@ class CSVLogger(Logger):
         if kept:
             self._rewrite(kept)
 
+    def kept(self) -> list[dict[str, str]]:
+        """The rows of this training so far, an earlier process's included."""
+        return self._read()[: self.rows]
+
     def sync(self) -> None:
         """Waits until the rows are on the disk."""
         if self.rows:

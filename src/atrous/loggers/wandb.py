@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atrous.errors import ConfigError
+from atrous.system.text import one_line
+
 
 def log_scores(
     loggers: list[Any],
@@ -53,9 +56,69 @@ def log_scores(
 
 
 def keep_id(loggers: list[Any], record: Any) -> None:
-    """Stores the W&B run id so that a resumed run can reuse it; under a sweep's agent it is the sweep's."""
+    """Begins the W&B run and stores its id so that a resumed run can reuse it; under a sweep's agent it is the sweep's.
+
+    Raises:
+        ConfigError: If W&B can't be reached or refuses the login.
+    """
     for logger in _wandb_loggers(loggers):
-        record.update(wandb_id=logger.experiment.id)
+        import wandb
+
+        try:
+            record.update(wandb_id=logger.experiment.id)
+        except wandb.errors.Error as error:
+            raise ConfigError(
+                f"logger=wandb can't begin its run: {one_line(error)} Use logger.wandb.offline=true, and `wandb sync` later."
+            ) from error
+
+
+def keep_one_history(loggers: list[Any], rows: Sequence[Mapping[str, str]]) -> None:
+    """Makes the W&B run of a resumed training whole, if earlier processes have left offline parts of it.
+
+    W&B has a folder for each process, and syncing one replaces what another one with the same id has brought. So the rows
+    are logged again, and the earlier folders go to `wandb/continued`, where no `wandb sync` looks.
+
+    Args:
+        loggers: The run's; its W&B run has begun.
+        rows: Of metrics.csv, up to where the training goes on.
+    """
+    for logger in _wandb_loggers(loggers):
+        run = logger.experiment
+        folder, own = Path(logger.save_dir) / "wandb", Path(run.dir).parent.name
+        earlier = [path for path in sorted(folder.glob(f"offline-run-*-{run.id}")) if path.name != own]
+        if not earlier:
+            continue
+        for row in rows:
+            values = {key: float(value) for key, value in row.items() if value and key != "step"}
+            logger.log_metrics(values, step=int(row["step"]))
+        for path in earlier:
+            (folder / "continued").mkdir(exist_ok=True)
+            path.rename(folder / "continued" / path.name)
+
+
+def wandb_mode(offline: bool | None, *, folder: Path, run_id: str | None) -> str:
+    """W&B's mode of a run: what WANDB_MODE says, else what the config says.
+
+    Args:
+        offline: `logger.wandb.offline`; None: offline where nobody is logged in, or where the run was begun so.
+        folder: That of the run's `wandb` folder.
+        run_id: The run's, where it has one already.
+
+    Raises:
+        ConfigError: If it is to be online and nobody is logged in.
+    """
+    if (mode := os.environ.get("WANDB_MODE")) in ("offline", "dryrun", "disabled"):
+        return "disabled" if mode == "disabled" else "offline"
+    begun = run_id is not None and any((folder / "wandb").glob(f"offline-run-*-{run_id}"))
+    if offline is None and mode != "online":
+        return "online" if wandb_login() and not begun else "offline"
+    if not offline and not wandb_login():
+        key = "WANDB_MODE=online" if offline is None else "logger.wandb.offline=false"
+        raise ConfigError(
+            f"{key}, but this machine has no W&B login. Run `wandb login` or set WANDB_API_KEY, or keep the run here by "
+            "logger.wandb.offline=true, which `wandb sync` sends later."
+        )
+    return "offline" if offline else "online"
 
 
 def close(loggers: list[Any], *, exit_code: int) -> None:
@@ -109,7 +172,7 @@ def log_report(folder: Path, files: Mapping[str, str], *, project: str, name: st
 
 def wandb_login() -> bool:
     """Whether this machine has a W&B API key, in the environment or where `wandb login` puts it."""
-    if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
+    if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled"):
         return False
     if os.environ.get("WANDB_API_KEY"):
         return True
