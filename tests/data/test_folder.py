@@ -9,7 +9,7 @@ from PIL import Image
 
 from atrous.config.upgrade import upgraded
 from atrous.data.audit.audit import audit
-from atrous.data.drawn_split import drawn_split
+from atrous.data.drawn_split import Division, drawn_split
 from atrous.data.folder import Folder
 from atrous.data.quick_check import check
 from atrous.errors import ConfigError, DataError
@@ -101,9 +101,9 @@ def test_drawn_splits_cover_everything_once_and_have_exactly_their_shares(many):
 def test_new_files_move_no_more_of_the_old_ones_over_a_boundary():
     for total, new, seed in ((10, 1, 0), (30, 7, 1), (150, 50, 2), (3, 1, 3)):
         names = [f"{number:03d}" for number in range(total + new)]
-        shares = {"val": 0.2, "test": 0.1}
-        before = drawn_split(names[:total], shares, seed=seed)
-        after = drawn_split(names, shares, seed=seed)[:total]
+        division = Division(0.2, 0.1, seed)
+        before = drawn_split(names[:total], division)
+        after = drawn_split(names, division)[:total]
         for boundary in (("test",), ("test", "val")):
             moved = sum((old in boundary) != (now in boundary) for old, now in zip(before, after, strict=True))
             assert moved <= new
@@ -113,7 +113,7 @@ def test_new_files_move_no_more_of_the_old_ones_over_a_boundary():
     ("total", "train", "val"), [(2, 1, 1), (3, 2, 1), (7, 6, 1), (8, 6, 2), (10, 8, 2), (30, 24, 6)]
 )
 def test_small_sets(total, train, val):
-    splits = drawn_split([f"image {n}" for n in range(total)], {"val": 0.2, "test": 0.0}, seed=0)
+    splits = drawn_split([f"image {n}" for n in range(total)], Division(0.2, 0))
     assert (splits.count("train"), splits.count("val")) == (train, val)
 
 
@@ -128,19 +128,17 @@ def test_a_single_image_is_divided_by_no_share(tmp_path):
 
 
 def test_two_forms_of_one_name_fall_to_one_split():
-    shares = {"val": 0.5, "test": 0.0}
     names = [f"zelle ä ü {n}" for n in range(20)]
     composed, decomposed = (
-        drawn_split([unicodedata.normalize(form, name) for name in names], shares, seed=0) for form in ("NFC", "NFD")
+        drawn_split([unicodedata.normalize(form, name) for name in names], Division(0.5, 0)) for form in ("NFC", "NFD")
     )
     assert composed == decomposed
 
 
 def test_runs_of_before_keep_their_splits(many, tmp_path):
     """Of the rule "hash": a name's split hangs on nothing but itself."""
-    shares = {"val": 0.2, "test": 0.1}
     names = [f"{number:03d}" for number in range(200)]
-    splits = drawn_split(names, shares, seed=3, rule="hash")
+    splits = drawn_split(names, Division(0.2, 0.1, 3, "hash"))
     hashes = [int(hashlib.sha256(f"3/{name}".encode()).hexdigest()[:16], 16) / 2**64 for name in names]
     assert splits == ["test" if at < 0.1 else "val" if at < 0.1 + 0.2 else "train" for at in hashes]
     config = {"data": {"dataset": {"_target_": "atrous.data.folder.Folder"}, "val_fraction": 0.2}}

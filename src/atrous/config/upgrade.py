@@ -40,6 +40,10 @@ MEANT_OF: dict[str, dict[str, Any]] = {
         "nearest_value": False,
         "annotations": None,
         "unannotated": None,
+        "folds": None,
+        "fold": None,
+        "group": None,
+        "stratify": None,
     }
 }
 

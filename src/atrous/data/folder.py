@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from atrous.data.annotations.masks import Classes, masks_of_annotations
-from atrous.data.drawn_split import RULES, drawn_split
+from atrous.data.drawn_split import Division, drawn_split, labels_of
 from atrous.data.io.files import Color, first_few
 from atrous.data.io.masks import MaskReader
 from atrous.data.listed_pairs import from_csv, refuse_hidden_folders
-from atrous.data.pairing import LAYOUT, SPLITS, Names, Pairing, from_folders
+from atrous.data.pairing import LAYOUT, SPLITS, Names, Pair, Pairing, from_folders
 from atrous.data.pairs import FilePairs
 from atrous.data.voc import voc_colors
 from atrous.errors import ConfigError, DataError
@@ -57,6 +57,11 @@ class Folder(FilePairs):
         split_seed: Another seed draws other splits.
         split_rule: "rank"; "hash" as runs of before it, which also took any other column than `split` for none and
             looked neither for train and val folders among those of a split to be drawn nor for files that belong to none.
+        folds: Val is one of so many equal parts of what is not test, instead of `val_fraction`.
+        fold: Which of them, 0 to folds - 1.
+        group: What samples belong together by: a column of the CSV, or a regular expression whose first group is looked
+            for in their names, such as "^(.*?)_". A drawn split or fold gets all of a group or none.
+        stratify: As `group`: a drawn split or fold gets its share of the samples of each value.
         cache_folder: Where masks of annotations are kept.
 
     Raises:
@@ -87,17 +92,15 @@ class Folder(FilePairs):
         test_fraction: float = 0.0,
         split_seed: int = 0,
         split_rule: str = "rank",
+        folds: int | None = None,
+        fold: int | None = None,
+        group: str | None = None,
+        stratify: str | None = None,
         cache_folder: str | None = None,
     ) -> None:
         if split not in SPLITS:
             raise ConfigError(f"no split {split!r}; choose one of {', '.join(SPLITS)}.")
-        if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
-            raise ConfigError(
-                f"val_fraction={val_fraction} and test_fraction={test_fraction}: expected numbers from 0, with a sum "
-                "below 1, such as 0.2 and 0."
-            )
-        if split_rule not in RULES:
-            raise ConfigError(f"split_rule={split_rule} is impossible; choose one of {', '.join(RULES)}.")
+        division = Division(val_fraction, test_fraction, split_seed, split_rule, folds, fold)
         colors = [_color(color) for color in palette] if palette is not None else voc_colors(len(class_names))
         try:
             class_info = ClassInfo(tuple(class_names), tuple(colors), ignore_index)
@@ -150,18 +153,12 @@ class Folder(FilePairs):
                 "places, or one for each split of both), or csv alone."
             )
         if drawn:
-            stems = [pair.name for pair in pairs]
-            if split_rule != "hash":
-                refuse_hidden_folders(stems)
-            splits = drawn_split(stems, {"val": val_fraction, "test": test_fraction}, seed=split_seed, rule=split_rule)
-            pairs = [pair for pair, drawn_for in zip(pairs, splits, strict=True) if drawn_for == split]
-            if not pairs:
-                raise DataError(
-                    f"the split {split!r} is empty: of {len(stems)} samples, {splits.count('train')} are train, "
-                    f"{splits.count('val')} val and {splits.count('test')} test, by val_fraction={val_fraction} and "
-                    f"test_fraction={test_fraction}. {_more(split, len(stems))}",
-                    kind="absent" if split == "test" and test_fraction == 0 else "",
-                )
+            pairs = _drawn(pairs, split, division, group=group, stratify=stratify)
+        elif folds is not None or group is not None or stratify is not None:
+            raise ConfigError(
+                f"folds={folds}, group={group}, stratify={stratify} are for splits that are drawn; here they are given. Leave them "
+                "out, or give one folder, or a CSV file without the column split."
+            )
         super().__init__(
             title=f"the split {split!r}",
             remedy=LAYOUT if csv is None else f"Paths in {csv} start at its folder.",
@@ -171,6 +168,31 @@ class Folder(FilePairs):
             reader=stored,
             left_out=() if split_rule == "hash" else left_out,
         )
+
+
+def _drawn(
+    pairs: Sequence[Pair], split: str, division: Division, *, group: str | None, stratify: str | None
+) -> list[Pair]:
+    """The pairs that a drawn split gets."""
+    names = [pair.name for pair in pairs]
+    if division.rule != "hash":
+        refuse_hidden_folders(names)
+
+    def labels(key: str, value: str | None) -> list[str] | None:
+        if value is None:
+            return None
+        return [pair.columns[value] for pair in pairs] if value in pairs[0].columns else labels_of(names, value, key)
+
+    splits = drawn_split(names, division, groups=labels("group", group), strata=labels("stratify", stratify))
+    found = [pair for pair, drawn_for in zip(pairs, splits, strict=True) if drawn_for == split]
+    if not found:
+        raise DataError(
+            f"the split {split!r} is empty: of {len(names)} samples, {splits.count('train')} are train, {splits.count('val')} val "
+            f"and {splits.count('test')} test, by val_fraction={division.val} and test_fraction={division.test}. "
+            f"{_more(split, len(names))}",
+            kind="absent" if split == "test" and division.test == 0 else "",
+        )
+    return found
 
 
 def _color(color: Sequence[int]) -> Color:

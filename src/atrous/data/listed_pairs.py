@@ -89,7 +89,12 @@ def from_csv(path: Path, split: str, *, exact_names: bool = False) -> tuple[list
         raise DataError(f"{path} lists no images. Add a line image,mask for each.")
     folder = path.parent
     pairs = [
-        Pair(os.path.splitext(row["image"])[0], os.path.join(folder, row["image"]), os.path.join(folder, row["mask"]))
+        Pair(
+            os.path.splitext(row["image"])[0],
+            os.path.join(folder, row["image"]),
+            os.path.join(folder, row["mask"]),
+            row,
+        )
         for row in rows
     ]
     if len({pair.name for pair in pairs}) < len(pairs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ class Pair(NamedTuple):
     name: str
     image: str
     mask: str
+    columns: Mapping[str, str] = {}  # of a CSV file's line
 
 
 class Pairing(NamedTuple):
