@@ -128,3 +128,11 @@ def test_predict_reads_scribbles(tmp_path, capsys):
         with pytest.raises(SystemExit):
             predict.main([f"method={method}", *words, *extra])
         assert part in capsys.readouterr().err
+
+
+def test_settling_clear_pixels_before_changes_nothing():
+    for seed in range(5):
+        unary, edges = problem(seed, (3, 4), 2)
+        *_, (labels, reached) = alpha_expansion(4 * unary, edges, cycles=2)
+        assert reached == pytest.approx(least(4 * unary, edges), abs=1e-5)
+        assert reached == pytest.approx(energy(4 * unary, edges, labels))

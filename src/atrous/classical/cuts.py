@@ -78,14 +78,25 @@ def alpha_expansion(unary: Floats, edges: Edges, *, cycles: int) -> Iterator[tup
         unary: (n, L).
         edges: Neighbours.
         cycles: At most.
+
+    Pixels that no cut could move are settled before, which changes no result.
     """
     labels = unary.argmin(1)
-    least = energy(unary, edges, labels)
-    yield labels.copy(), least
-    if unary.shape[1] == 2 and cycles:
-        labels = binary_cut(unary, edges)
-        yield labels, energy(unary, edges, labels)
+    yield labels.copy(), energy(unary, edges, labels)
+    free = _unsettled(unary, edges)
+    if not free.any():
         return
+    unary_, edges_ = _among(free, unary, edges, labels)
+    for moved in _expanded(unary_, edges_, labels[free], cycles):
+        labels[free] = moved
+        yield labels.copy(), energy(unary, edges, labels)
+
+
+def _expanded(unary: Floats, edges: Edges, labels: Indices, cycles: int) -> Iterator[Indices]:
+    if unary.shape[1] == 2 and cycles:
+        yield binary_cut(unary, edges)
+        return
+    least = energy(unary, edges, labels)
     for _ in range(cycles):
         before = least
         for alpha in range(unary.shape[1]):
@@ -94,7 +105,33 @@ def alpha_expansion(unary: Floats, edges: Edges, *, cycles: int) -> Iterator[tup
                 labels, least = moved, reached
         if least >= before:
             return
-        yield labels.copy(), least
+        yield labels
+
+
+def _unsettled(unary: Floats, edges: Edges) -> NDArray[np.bool_]:
+    """Pixels whose least unary is not so far below the others that all neighbours together can't pay for another label."""
+    ends, weights = np.concatenate([edges.i, edges.j]), np.concatenate([edges.weights] * 2)
+    most = np.bincount(ends, weights, len(unary))
+    two = (
+        np.partition(unary, 1, axis=1)
+        if unary.shape[1] > 1
+        else np.pad(unary, ((0, 0), (0, 1)), constant_values=np.inf)
+    )
+    unsettled: NDArray[np.bool_] = two[:, 1] - two[:, 0] <= most
+    return unsettled
+
+
+def _among(free: NDArray[np.bool_], unary: Floats, edges: Edges, labels: Indices) -> tuple[Floats, Edges]:
+    """The problem of the free pixels while the others keep their labels."""
+    number = np.cumsum(free) - 1
+    rest = unary[free]
+    for one, other in ((edges.i, edges.j), (edges.j, edges.i)):
+        border = free[one] & ~free[other]
+        at, weights = number[one[border]], edges.weights[border]
+        rest += np.bincount(at, weights, len(rest))[:, None]
+        np.add.at(rest, (at, labels[other[border]]), -weights)
+    both = free[edges.i] & free[edges.j]
+    return rest, Edges(number[edges.i[both]], number[edges.j[both]], edges.weights[both])
 
 
 def _expansion(unary: Floats, edges: Edges, labels: Indices, alpha: int) -> NDArray[np.bool_]:

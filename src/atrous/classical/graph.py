@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from atrous.classical.features import FeatureMap
-from atrous.classical.method import Pixels, Segments, library
+from atrous.classical.method import Pixels, Segments, enlarged, library
 from atrous.errors import ConfigError
 
 Floats = NDArray[np.float64]
@@ -42,7 +42,10 @@ def nodes_of(image: Pixels, features: FeatureMap, superpixels: int) -> Nodes:
         owner = slic(image, n_segments=superpixels, compactness=_COMPACTNESS, start_label=0).astype(np.int32)
     else:
         owner = np.arange(height * width, dtype=np.int32).reshape(height, width)
-    columns = [*features(image).reshape(height * width, -1).T, *np.indices((height, width)).reshape(2, -1)]
+    columns = [
+        *enlarged(features(image), (height, width)).reshape(height * width, -1).T,
+        *np.indices((height, width)).reshape(2, -1),
+    ]
     sizes = np.bincount(owner.ravel())
     means = np.stack([np.bincount(owner.ravel(), weights=column) / sizes for column in columns], axis=1)
     return Nodes(means[:, :-2], means[:, -2:], owner)

@@ -27,7 +27,7 @@ class Iterate(NamedTuple):
 
     Args:
         title: What it is, such as "iteration 3".
-        segments: int32 (h, w).
+        segments: int32, at the size that is segmented or, with features of a network, at theirs.
         energy: What the method makes small; None where it has none.
         picture: What to show instead of the segments: numbers (h, w), such as an eigenvector, or colours uint8 (h, w, 3).
     """
@@ -117,12 +117,12 @@ def numbered(segments: NDArray[np.integer[Any]]) -> Segments:
     return numbers
 
 
-def enlarged(segments: Segments, size: tuple[int, ...]) -> Segments:
-    """Segments at (H, W): each pixel has its nearest one's."""
-    if segments.shape == size:
+def enlarged(segments: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
+    """Segments, or features (h, w, D), at (H, W): each pixel has its nearest one's."""
+    if segments.shape[:2] == size:
         return segments
     rows, columns = (
-        (np.arange(length) * small // length) for length, small in zip(size[:2], segments.shape, strict=True)
+        (np.arange(length) * small // length) for length, small in zip(size, segments.shape[:2], strict=True)
     )
     return np.ascontiguousarray(segments[rows[:, None], columns])
 

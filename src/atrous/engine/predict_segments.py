@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atrous.classical.method import Iterate, Method, Pixels, Segments
+from atrous.classical.method import Iterate, Method, Pixels, Segments, enlarged
 from atrous.classical.seeds import UNMARKED
 from atrous.data.io.files import read_mask
 from atrous.data.io.png import write_labels
@@ -88,5 +88,5 @@ def _read_seeds(scribbles: Path, name: str) -> Segments:
 
 def _shown(step: Iterate, image: Pixels) -> Pixels:
     if step.picture is None:
-        return mean_colours(image, step.segments)
+        return mean_colours(image, enlarged(step.segments, image.shape[:2]))
     return shaded(step.picture) if step.picture.ndim == 2 else step.picture

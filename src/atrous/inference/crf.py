@@ -1,4 +1,4 @@
-"""A mode whose probabilities are moved to the edges of the image, by a dense CRF as in DeepLab v1 and v2."""
+"""A mode whose probabilities are moved to the edges of the image, by a dense CRF as in DeepLab v1 and v2, or otherwise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CRFInference:
 
     Args:
         crf: (probabilities (N, C, H, W), uint8 RGB (N, H, W, 3)) -> probabilities (N, C, H, W), such as
-            `atrous.crf.dense_crf.DenseCRF`.
+            `atrous.crf.dense_crf.DenseCRF` or those of `atrous.classical.refine`.
         mean: Of the normalisation of images, per RGB channel in 0 to 1.
         std: Of the same.
         base: How the image goes through the network.
