@@ -21,6 +21,7 @@ from atrous.config.values import Split
 from atrous.errors import ConfigError
 from atrous.runs.announce import announce, follow
 from atrous.runs.compare import RESAMPLES, Comparison, compared
+from atrous.runs.folds import pooled
 from atrous.runs.resume import choose_folder
 from atrous.runs.run import Run, load_run
 from atrous.runs.scores import Evaluation, read_evaluation
@@ -313,7 +314,7 @@ def _evaluations(side: Scored | Sequence[Scored]) -> list[Evaluation]:
         return [side]
     if isinstance(side, Run | Path | str):
         return [read_evaluation(_place(side))]
-    return [scored for one in side for scored in _evaluations(one)]
+    return pooled([scored for one in side for scored in _evaluations(one)])
 
 
 @contextmanager

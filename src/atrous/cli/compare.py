@@ -38,10 +38,10 @@ def run(settings: Settings) -> None:
 
     from atrous.report.comparison import show_comparison
     from atrous.runs.compare import check_comparable, difference
+    from atrous.runs.folds import read_evaluations
     from atrous.runs.protocol import protocol_lines
-    from atrous.runs.scores import read_evaluation
 
-    a, b = ([read_evaluation(Path(path)) for path in side.split(",")] for side in settings.sides)
+    a, b = (read_evaluations([Path(path) for path in side.split(",")]) for side in settings.sides)
     console = Console()
     for line in protocol_lines(a[0].protocol):
         console.print(line, style="dim", soft_wrap=True, highlight=False)

@@ -30,9 +30,9 @@ class Settings:
     """The runs' settings.
 
     Args:
-        columns: What tells the runs apart, seeds left out; what was set on a command line comes first.
+        columns: What tells the runs apart, seeds and folds left out; what was set on a command line comes first.
         values: A text for each run and column.
-        same: A number for each run; equal for runs that differ in nothing but their seed.
+        same: A number for each run; equal for runs that differ in nothing but their seed and fold.
         implied: Further keys that vary, and are known from the columns.
     """
 
@@ -58,6 +58,7 @@ def settings_of(runs: Sequence[Run], ignored: Sequence[tuple[str, ...]]) -> Sett
         if not any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
         and len(set(values := tuple(config.get(key, ABSENT) for config in texts))) > 1
         and not _is_seed(key, runs)
+        and not (key == "data.fold" and all(run.fold is not None for run in runs))
         and not _is_place(key, runs)
     }
     same = _numbered(list(zip(*varying.values(), strict=True)) or [()] * len(runs))

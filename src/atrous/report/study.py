@@ -18,8 +18,10 @@ from atrous.metrics.bootstrap import Difference
 from atrous.metrics.main_score import MEAN_IOU, MainScore
 from atrous.report.settings import Column, order, settings_of
 from atrous.runs.compare import Baseline, verdict
+from atrous.runs.folds import read_evaluations
 from atrous.runs.run import Run, Unread
-from atrous.system.text import score
+from atrous.runs.scores import Evaluation
+from atrous.system.text import one_line, score
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,17 @@ class Spread:
 
 @dataclass
 class Group:
-    """The finished runs that differ in nothing but their seed.
+    """The finished runs that differ in nothing but their seed and fold.
 
     Args:
         id: Its name on the page.
         values: The text of each column.
-        runs: One for each seed, the newest.
+        runs: One for each seed, the newest; one for each seed and fold where val is one of several.
         repeated: Older runs of the same seeds, which are not counted: they would look like further seeds.
         difference: This group's main score minus the baseline's; None where it was not compared.
         verdict: What that comes to.
         reason: What stands in the way of a comparison.
+        pooled: The evaluation of each seed over its folds; empty where there are none.
     """
 
     id: str
@@ -67,15 +70,17 @@ class Group:
     difference: Difference | None = None
     verdict: str = ""
     reason: str = ""
+    pooled: list[Evaluation] = field(default_factory=list)
 
     @property
     def n(self) -> int:
-        return len(self.runs)
+        """How many seeds."""
+        return len(self.pooled or self.runs)
 
     @property
     def score(self) -> Spread:
         """The main score."""
-        return Spread(tuple(run.score for run in self.runs))
+        return Spread(tuple(scored.score for scored in self.pooled or self.runs))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -84,7 +89,10 @@ class Group:
     @property
     def iou(self) -> NDArray[np.float64]:
         """Each class's mean over the runs that have a score for it, (C,)."""
-        rows = np.stack([run.iou for run in self.runs if run.classes == self.classes])
+        if self.pooled:
+            rows = np.stack([scored.class_scores["iou"] for scored in self.pooled])
+        else:
+            rows = np.stack([run.iou for run in self.runs if run.classes == self.classes])
         known = ~np.isnan(rows)
         return np.where(known.any(0), np.nansum(rows, 0) / np.maximum(known.sum(0), 1), np.nan)
 
@@ -169,16 +177,21 @@ def study_of(
         return Study([], [], None, [], [], list(unread), [])
     settings = settings_of(runs, ignored)
     rows = list(zip(runs, settings.values, settings.same, strict=True))
-    rows.sort(key=lambda row: (order(row[1]), row[2], order((str(row[0].seed),)), str(row[0].folder)))
+    rows.sort(key=lambda row: (order(row[1]), row[2], order((str(row[0].seed), str(row[0].fold))), str(row[0].folder)))
     groups: dict[int, Group] = {}
     for run, values, same in rows:
         if run.finished:
             groups.setdefault(same, Group(f"g{len(groups) + 1}", values, [])).runs.append(run)
+    found = list(unread)
     for group in groups.values():
-        newest = {str(run.seed): run for run in sorted(group.runs, key=lambda run: str(run.result.get("ended")))}
-        group.repeated = [run for run in group.runs if newest[str(run.seed)] is not run]
-        group.runs = [run for run in group.runs if newest[str(run.seed)] is run]
-    study = Study(settings.columns, list(groups.values()), None, [], [], list(unread), settings.implied)
+        newest = {
+            (str(run.seed), run.fold): run for run in sorted(group.runs, key=lambda run: str(run.result.get("ended")))
+        }
+        group.repeated = [run for run in group.runs if newest[str(run.seed), run.fold] is not run]
+        group.runs = [run for run in group.runs if newest[str(run.seed), run.fold] is run]
+        found += _pool(group)
+    whole = [group for group in groups.values() if group.runs]
+    study = Study(settings.columns, whole, None, [], [], found, settings.implied)
     study.runs, study.values = [run for run, *_ in rows], [values for _, values, _ in rows]
     study.baseline = _choose(study, baseline)
     if study.baseline is not None and resamples is not None:
@@ -186,6 +199,22 @@ def study_of(
         for group in study.groups:
             _judge(group, study.baseline, compared)
     return study
+
+
+def _pool(group: Group) -> list[Unread]:
+    """Pools the folds of each seed; what can't be pooled leaves the group, and is returned with the reason."""
+    seeds: dict[str, list[Run]] = {}
+    for run in group.runs:
+        if run.fold is not None:
+            seeds.setdefault(str(run.seed), []).append(run)
+    left_out = []
+    for runs in seeds.values():
+        try:
+            group.pooled += read_evaluations([run.folder for run in runs])
+        except DataError as error:
+            group.runs = [run for run in group.runs if run not in runs]
+            left_out.append(Unread(runs[0].folder, one_line(error, 300)))
+    return left_out
 
 
 def _judge(group: Group, chosen: Group, baseline: Baseline) -> None:
@@ -243,6 +272,10 @@ def notes(study: Study) -> list[str]:
     if repeated := sum(len(group.repeated) for group in study.groups):
         found.append(
             f"Left out: {repeated} older {'run' if repeated == 1 else 'runs'} with the settings and the seed of a newer one."
+        )
+    if folds := sorted({run.fold[1] for group in study.groups for run in group.runs if run.fold is not None}):
+        found.append(
+            f"The {' or '.join(map(str, folds))} folds of a seed are one evaluation, in which each image counts once."
         )
     if any(group.difference is not None for group in study.groups):
         if any(group.n == 1 for group in study.groups):

@@ -14,8 +14,9 @@ import numpy as np
 
 from atrous.errors import DataError
 from atrous.metrics.bootstrap import Difference, paired_difference
+from atrous.runs.folds import read_evaluations
 from atrous.runs.protocol import differences
-from atrous.runs.scores import Evaluation, read_evaluation
+from atrous.runs.scores import Evaluation
 
 RESAMPLES = 10_000
 FEWEST = 3  # runs a side before a difference is called one; below, nothing tells how much a seed changes
@@ -107,7 +108,7 @@ class Baseline:
 
     @functools.cached_property
     def _runs(self) -> list[Evaluation]:
-        return [read_evaluation(folder) for folder in self._folders]
+        return read_evaluations(self._folders)
 
     def difference(self, folders: Sequence[Path]) -> Difference:
         """The main score of the runs in `folders` less that of the baseline.
@@ -115,7 +116,7 @@ class Baseline:
         Raises:
             DataError: If a folder can't be read, or the scores can't be compared.
         """
-        runs = [read_evaluation(folder) for folder in folders]
+        runs = read_evaluations(folders)
         check_comparable([*self._runs, *runs])
         return difference(runs, self._runs, **self._options)
 

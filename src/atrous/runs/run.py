@@ -149,6 +149,15 @@ class Run:
     def seed(self) -> Any:
         return self.settings.get("seed")
 
+    @functools.cached_property
+    def fold(self) -> tuple[int, int] | None:
+        """Which fold its val split is, of how many; None where that is none, or it is not known."""
+        try:
+            fold, folds = (self.settings.get(f"data.{key}") for key in ("fold", "folds"))
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            return None
+        return (fold, folds) if isinstance(fold, int) and isinstance(folds, int) else None
+
     @property
     def command(self) -> str:
         return one_line(self.result.get("command", ""), longest=20_000)

@@ -34,6 +34,7 @@ class Evaluation:
         source: The folder that it was read from.
         seed: That the network was trained with, where it is known.
         main_score: That of the task.
+        fold: Which of how many folds it is, where val is one; see `atrous.runs.folds`.
     """
 
     names: list[str]
@@ -44,6 +45,7 @@ class Evaluation:
     source: Path | None = None
     seed: Any = None
     main_score: MainScore = MEAN_IOU
+    fold: tuple[int, int] | None = None
     _resampled: dict[tuple[int, int], Resampled] = field(default_factory=dict, repr=False)
 
     @property
@@ -135,6 +137,7 @@ def read_evaluation(path: Path) -> Evaluation:
         source=folder,
         seed=run.part("provenance").get("seed"),
         main_score=run.main_score,
+        fold=run.fold,
     )
 
 
