@@ -231,7 +231,7 @@ def compare(a: Scored | Sequence[Scored], b: Scored | Sequence[Scored], *, resam
 class EvaluateSettings:
     """See conf/evaluate.yaml."""
 
-    ckpt: Path
+    ckpt: Path | list[Path]
     split: Split
     accelerator: str | None
     out: Path | None
@@ -243,14 +243,14 @@ class EvaluateSettings:
 
 def score(settings: EvaluateSettings, *, callbacks: Sequence[Callback] = ()) -> Evaluation:
     """What `evaluate` does once its settings are read."""
-    from atrous.engine.checkpoint import restore
+    from atrous.engine.ensemble import restore_all
     from atrous.engine.evaluate import evaluate_checkpoint
     from atrous.engine.trainer import quiet_lightning
 
     quiet_lightning()
-    restored = restore(settings.ckpt, settings.overrides, trusted=settings.trusted, accelerator=settings.accelerator)
+    net = restore_all(settings.ckpt, settings.overrides, trusted=settings.trusted, accelerator=settings.accelerator)
     return evaluate_checkpoint(
-        restored,
+        net,
         settings.split,
         extra=settings.extra_metrics,
         out=settings.out,

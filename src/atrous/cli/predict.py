@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Settings:
     """See conf/predict.yaml."""
 
-    ckpt: Path | None
+    ckpt: Path | list[Path] | None
     method: str | None
     images: str | None
     split: Split | None

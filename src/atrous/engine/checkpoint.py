@@ -37,12 +37,19 @@ class Restored:
         class_info: The classes that it was trained for.
         scorer: The network with its inference mode.
         source: The checkpoint.
+        members: Of an ensemble, each network's own; the config and source are then the first one's.
     """
 
     config: dict[str, Any]
     class_info: ClassInfo
     scorer: SemanticScorer
     source: Path
+    members: tuple[Restored, ...] = ()
+
+    @property
+    def sources(self) -> str:
+        """The checkpoint, or those of an ensemble."""
+        return ", ".join(str(member.source) for member in self.members or (self,))
 
     @functools.cached_property
     def transform(self) -> Any:

@@ -15,6 +15,7 @@ from atrous.data.datamodule import SegmentationDataModule
 from atrous.data.quick_check import fingerprint
 from atrous.engine.build import build_datamodule
 from atrous.engine.checkpoint import Restored, check_classes
+from atrous.engine.ensemble import check_division
 from atrous.engine.resolution import resolution_of
 from atrous.engine.trainer import build_trainer
 from atrous.pages.images import save_image, side_by_side
@@ -89,16 +90,19 @@ def evaluate_checkpoint(
     config, scorer = restored.config, restored.scorer
     datamodule = build_datamodule(config)
     check_classes(restored, datamodule.class_info)
+    check_division(restored, split)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     trainer = build_trainer(config["trainer"], callbacks=list(callbacks), loggers=[], folder=out or Path())
-    resolution, weights = resolution_of(config["model"], scorer.model), weights_of(config)
+    members = restored.members or (restored,)
+    resolution = "; ".join(dict.fromkeys(resolution_of(one.config["model"], one.scorer.model) for one in members))
+    weights = "; ".join(dict.fromkeys(weights_of(one.config) for one in members))
     scored = evaluate(trainer, scorer, datamodule, split, resolution=resolution, weights=weights, extra=extra)
     if out is not None:
         record = RunRecord(out, config, command=command)
         write_evaluation(out, scored)
         write_samples(out / "samples", scorer, datamodule, split)
-        record.end(Status.FINISHED, checkpoint=str(restored.source), **scored.as_json())
+        record.end(Status.FINISHED, checkpoint=restored.sources, **scored.as_json())
         record.release()
     return scored
 

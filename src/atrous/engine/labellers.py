@@ -13,7 +13,8 @@ from atrous.config.checks import NETWORK
 from atrous.config.compose import CONF_DIR, compose_groups
 from atrous.config.messages import check_name
 from atrous.engine.build import build_datamodule
-from atrous.engine.checkpoint import check_classes, restore
+from atrous.engine.checkpoint import check_classes
+from atrous.engine.ensemble import restore_all
 from atrous.engine.predict import Named, Predictor, write_prediction
 from atrous.engine.predict_segments import write_segments
 from atrous.engine.segment import build_method
@@ -38,7 +39,7 @@ class Labeller:
 
 
 def open_labeller(
-    ckpt: Path | None,
+    ckpt: Path | Sequence[Path] | None,
     method: str | None,
     overrides: Sequence[str],
     *,
@@ -50,7 +51,7 @@ def open_labeller(
     """Opens a checkpoint or builds a method; one of them is given.
 
     Args:
-        ckpt: A checkpoint, or its run folder.
+        ckpt: A checkpoint, or its run folder; or a list of them, whose probabilities are averaged.
         method: Of conf/method.
         overrides: Changes to the checkpoint's config, or settings of the method and its data.
         split: train, val or test: also opens it.
@@ -71,7 +72,7 @@ def open_labeller(
         images = None if datamodule is None or split is None else _images(datamodule.dataset(split))
         return Labeller(write, "label values: the segments of each image, numbered from 0", images)
     assert ckpt is not None  # one of them is given
-    restored = restore(ckpt, overrides, trusted=trusted, accelerator=accelerator)
+    restored = restore_all(ckpt, overrides, trusted=trusted, accelerator=accelerator)
     info, images = restored.class_info, None
     if split is not None:
         dataset = build_datamodule(restored.config).dataset(split)

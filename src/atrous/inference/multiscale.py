@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from atrous.errors import ConfigError
+from atrous.inference.ensemble import averaged
 from atrous.inference.image import Flipped, Image, Scaled
 from atrous.inference.mode import InferenceMode, Network
 from atrous.inference.whole import WholeImage
@@ -59,11 +59,7 @@ class MultiScale:
             if self.flip:
                 flipped = resized_strips(self.base(net, Flipped(scaled)), size, image.size)
                 passes.append(strip.flip(-1) for strip in flipped)
-        for strips in zip(*passes, strict=True):  # their rows are cut alike
-            mean = strips[0].softmax(1)
-            for strip in strips[1:]:
-                mean += strip.softmax(1)
-            yield (mean / len(strips)).clamp(min=torch.finfo(mean.dtype).tiny).log()  # whose softmax is the mean
+        yield from averaged(passes)
 
     def __str__(self) -> str:
         flips = " and mirrored" if self.flip else ""
