@@ -63,7 +63,7 @@ def in_a_browser(text, probe, folder, width):
 
 def difference(a, b):
     ends = np.array([0.1, -0.2, np.nan])
-    return Difference(0.1, 0.05, 0.15, ends, ends, ends, confidence=0.95, resamples=10)
+    return Difference(0.1, 0.05, 0.15, ends, ends, ends, confidence=0.95, resamples=10, images=100)
 
 
 def study(folder):

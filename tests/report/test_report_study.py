@@ -16,9 +16,9 @@ from atrous.runs.compare import verdict
 from atrous.runs.run import find_runs
 
 
-def gap(low, high):
+def gap(low, high, images=100):
     none = np.zeros(0)
-    return Difference((low + high) / 2, low, high, none, none, none, confidence=0.95, resamples=10)
+    return Difference((low + high) / 2, low, high, none, none, none, confidence=0.95, resamples=10, images=images)
 
 
 def study(folder, baseline=None, compare=lambda a, b: gap(0.1, 0.2)):
@@ -86,6 +86,11 @@ def test_a_class_without_a_score_in_one_run_has_the_mean_of_the_others(tmp_path)
 )
 def test_words(ends, runs, baseline, expected):
     assert verdict(gap(*ends), runs, baseline) == expected
+
+
+def test_few_images_show_no_better_network():
+    assert verdict(gap(0.1, 0.2, images=4), 5, 5) == "higher, too few images"
+    assert verdict(gap(-0.2, -0.1, images=4), 1, 5) == "lower, too few seeds and images"
 
 
 @pytest.mark.parametrize("baseline", ["output_stride=16", "model.output_stride=16", "FOLDER"])

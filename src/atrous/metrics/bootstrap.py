@@ -29,6 +29,7 @@ class Difference:
         iou_low, iou_high: Their intervals, (C,), each by itself: no correction for their number.
         confidence: Such as 0.95.
         resamples: How many there were.
+        images: How many were scored.
     """
 
     score: float
@@ -39,6 +40,7 @@ class Difference:
     iou_high: Scores
     confidence: float
     resamples: int
+    images: int
 
     @property
     def shown(self) -> bool:
@@ -154,6 +156,7 @@ def paired_difference(
         iou_high=high[1:],
         confidence=confidence,
         resamples=resamples,
+        images=first.images,
     )
 
 

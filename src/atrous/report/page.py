@@ -14,7 +14,7 @@ from atrous.report.figures import costs, curves, sweeps
 from atrous.report.images import samples
 from atrous.report.study import Group, Study, notes
 from atrous.report.tables import interval
-from atrous.runs.compare import FEWEST
+from atrous.runs.compare import FEWEST, FEWEST_IMAGES
 from atrous.system.text import amount, duration
 
 _MOST_CELLS = 12_000  # of the heat map
@@ -58,6 +58,7 @@ def page(study: Study, *, title: str, out: Path, command: str, created: str, pro
         notes=notes(study),
         resamples=compared[0].resamples if compared else 0,
         fewest=FEWEST,
+        fewest_images=FEWEST_IMAGES,
         sweeps=sweeps(study),
         over_cost=costs(study),
         sizes=sorted({str(run.part("cost").get("macs_image_size")) for group in study.groups for run in group.runs}),
