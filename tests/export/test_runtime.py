@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
+from atrous.data.io.files import IMAGE_SUFFIXES
 from atrous.export import files, runtime
 from atrous.pages.images import overlay
 from atrous.types import ClassInfo
@@ -145,3 +146,7 @@ def test_images_that_share_a_name(photos, tmp_path):
         runtime.find_images([str(tmp_path / "same.png"), str(tmp_path / "other" / "same.png")])
     with pytest.raises(ValueError, match="no images in"):
         runtime.find_images([])
+
+
+def test_it_reads_the_kinds_of_files_that_predict_reads():
+    assert set(runtime.SUFFIXES) == IMAGE_SUFFIXES

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, default_collate
 from atrous.data.audit.cache import check_before_training, check_together
 from atrous.data.cache import InMemory, OnDisk
 from atrous.data.class_counts import count_classes
+from atrous.data.io.remote import local_places
 from atrous.data.loader import LateLoader, leave_signals_to_the_parent, worker_context
 from atrous.data.sampling import Key, RareClasses, TrainSampler, Transformed, eval_keys
 from atrous.data.transforms import EvalTransform, Transform
@@ -143,7 +144,7 @@ class SegmentationDataModule(LightningDataModule):
         if split not in SPLITS:
             raise ValueError(f"no split {split!r}; choose one of {', '.join(SPLITS)}")
         cv2.setNumThreads(0)  # a worker that is forked after OpenCV has started threads can hang
-        dataset = self._build(**self._settings[split])
+        dataset = self._build(**local_places(self._settings[split], self.cache_folder))
         self._check_classes(dataset.class_info)
         return dataset
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from atrous.data.io.files import BROKEN, first_few
+from atrous.data.io.remote import open_file
 from atrous.types import ClassInfo
 
 SEVERAL, NONE = -1, -2  # in place of a mask's only class
@@ -70,7 +71,7 @@ def two_meanings_message(info: ClassInfo, count: int, total: int) -> str:
 def color_table(path: Path, values: Sequence[int]) -> bytes:
     """The colours (R, G, B) of `values` in an indexed image's table, one after another; empty for other files."""
     try:
-        with Image.open(path) as image:  # reads the header alone
+        with open_file(path) as file, Image.open(file) as image:  # reads the header alone
             table = image.getpalette("RGB") if image.mode == "P" else None
     except (*BROKEN, Image.DecompressionBombError):
         return b""

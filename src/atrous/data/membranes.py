@@ -24,6 +24,7 @@ from PIL import Image, ImageSequence
 from atrous.data.io.files import BROKEN
 from atrous.data.io.listing import list_images
 from atrous.data.io.masks import MaskReader
+from atrous.data.io.remote import open_file
 from atrous.data.pairs import FilePairs, check_folders, check_split
 from atrous.errors import ConfigError, DataError
 from atrous.types import ClassInfo, RawSample
@@ -169,7 +170,7 @@ def _read_stack(path: Path) -> list[NDArray[np.uint8]]:
     """The pages of a TIFF, each (H, W)."""
     pages = []
     try:
-        with Image.open(path) as stack:
+        with open_file(path) as file, Image.open(file) as stack:
             for number, page in enumerate(ImageSequence.Iterator(stack)):
                 if page.mode != "L":
                     message = f"{path}, slice {number}: Pillow's mode {page.mode}; expected 8 bits of grey. {_REMEDY}"

@@ -19,6 +19,7 @@ from atrous.data.annotations import formats
 from atrous.data.annotations.shapes import Annotated, draw
 from atrous.data.io.files import BROKEN, first_few
 from atrous.data.io.listing import list_images
+from atrous.data.io.remote import open_file
 from atrous.data.pairing import Names, Pair, Pairing, from_folders, with_listed
 from atrous.errors import ConfigError, DataError
 from atrous.system.locks import locked
@@ -227,7 +228,7 @@ def _read(source: _Source, pair: Pair) -> tuple[tuple[int, int], Annotated]:
 def _upright_size(path: Path) -> tuple[int, int]:
     """Height and width as `read_image` turns it."""
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, Image.open(file) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
             return image.size if turned else (image.height, image.width)
     except (*BROKEN, Image.DecompressionBombError) as error:

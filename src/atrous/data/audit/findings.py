@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from atrous.data.io.files import first_few
+from atrous.data.io.remote import open_file
 from atrous.errors import DataError
 from atrous.system.text import printable
 from atrous.types import ClassInfo, SegmentationDataset
@@ -203,6 +204,6 @@ def _is_coloured(path: Path) -> bool:
     """Tests for an indexed image whose colour table is not grey."""
     if path.suffix == ".mat":
         return False
-    with Image.open(path) as image:
+    with open_file(path) as file, Image.open(file) as image:
         table = np.array(image.getpalette() or (), np.uint8).reshape(-1, 3)
     return image.mode == "P" and bool((table != table[:, :1]).any())

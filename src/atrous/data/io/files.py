@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, ImageOps
 from atrous.data.io import sizes
 from atrous.data.io.matlab import read_matlab
 from atrous.data.io.png import GREY, INDEXED, RGB, decode_png
+from atrous.data.io.remote import read_bytes
 from atrous.errors import DataError
 
 Color = tuple[int, int, int]
@@ -154,7 +155,7 @@ def _read_bytes(path: Path, *, max_pixels: int | None = None) -> bytes:
         message = f"{path} is a folder, expected an image file. Check the data folder's layout."
         raise DataError(message, kind="folder", path=path)
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except FileNotFoundError as error:
         message = f"no file {path}. Copy it there, or leave it out of the list."
         raise DataError(message, kind="missing", path=path) from error
