@@ -75,7 +75,7 @@ def test_a_failed_job_stops_no_other_and_is_gone_on_with_alone(tiny, tmp_path, c
         assert result(folder)["status"] == "finished"
         score = result(folder)["scores"]["miou"]
         assert re.search(rf"{folder.name} +│ finished +│ {score:.4f} +│ 2 ", printed.out)
-    assert re.search(rf"{failed.name} +│ failed ", printed.out)
+    assert re.search(rf"{re.escape(failed.name)} +│ failed ", printed.out)
     before = [times(first), times(last)]
     with pytest.raises(SystemExit):
         train.main(arguments)
