@@ -42,3 +42,20 @@ def test_a_file_that_is_no_text(tmp_path):
     (tmp_path / "names").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"names is no text file in UTF-8.*Save it"):
         class_names(str(tmp_path / "names"))
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "mask_threshold=high",
+        "nearest_value=3",
+        "val_fraction=20",
+        "folds=2.5",
+        "group=3",
+        "unannotated=[1]",
+        "mask_name=7",
+    ],
+)
+def test_settings_of_another_type_are_refused_before_files_are_looked_for(word):
+    with pytest.raises(ConfigError, match=rf"data\.{word.partition('=')[0]}=.*; give"):
+        composed("data.class_names=[a,b]", f"data.{word}")

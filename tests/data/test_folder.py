@@ -330,3 +330,19 @@ def test_impossible_patterns(root, names):
         Folder(**ALL_TRAIN, **folders(root), **names)
     with pytest.raises(ConfigError, match=r"mask_suffix=_m and mask_name=m_\* say the same"):
         Folder(**ALL_TRAIN, **folders(root), mask_suffix="_m", mask_name="m_*")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"unannotated": 1}, "unannotated=1 means nothing for masks that are images"),
+        ({"annotations": "a", "masks": None, "mask_threshold": 3}, "mask_threshold=3 means nothing for annotations"),
+        ({"annotations": "a", "masks": None, "nearest_value": True}, "nearest_value=True means nothing"),
+        ({"csv": "a", "images": None, "masks": None, "mask_name": "m_*"}, r"mask_name=m_\* means nothing for csv"),
+        ({"value_map": {"0": 0}}, "value_map {0: 0}: expected a stored value"),
+        ({"value_map": {True: 0}}, "value_map {True: 0}: expected a stored value"),
+    ],
+)
+def test_settings_that_would_mean_nothing(root, settings, said):
+    with pytest.raises(ConfigError, match=said):
+        Folder(**{**ALL_TRAIN, **folders(root), **settings})

@@ -7,7 +7,7 @@ from fixtures import write_folder
 
 from atrous.data.drawn_split import Division, drawn_split
 from atrous.data.folder import Folder
-from atrous.errors import ConfigError
+from atrous.errors import ConfigError, DataError
 
 NAMES = [f"p{number % 9}_{'ab'[number % 3 == 0]}{number:02}" for number in range(40)]
 
@@ -106,3 +106,12 @@ def test_given_splits_are_not_divided(root):
     both = {kind: {split: str(root / kind) for split in ("train", "val")} for kind in ("images", "masks")}
     with pytest.raises(ConfigError, match=r"folds=5.*splits that are drawn; here they are given"):
         Folder(split="val", class_names=["ground", "cell"], **both, folds=5, fold=0)
+
+
+def test_a_column_is_named_as_in_the_file_and_filled(root, tmp_path):
+    csv = str(root / "all.csv")
+    assert len(dataset(root, csv=csv, group="Patient", folds=3, fold=0)) > 0
+    lines = (root / "all.csv").read_text().replace(",p1\n", ",\n")
+    (root / "holes.csv").write_text(lines)
+    with pytest.raises(DataError, match="group=patient: the column is empty for 'images/p1_"):
+        dataset(root, csv=str(root / "holes.csv"), group="patient")

@@ -12,6 +12,7 @@ _STRIDE = Annotated[PositiveInt, Help("a power of two such as 8, 16 or 32")]
 _RATES = Annotated[list[PositiveInt], Help("whole numbers from 1 on, such as 'model.dilations=[6,12,18]'"), NotEmpty()]
 _RATE = Annotated[float, Range(0)]
 _WIDTH = Annotated[float, Range(0.1)]
+_FRACTION = Annotated[float, Help("a share from 0 to below 1, such as 0.2"), Range(0, 1)]
 _SHARE = Annotated[float, Range(1e-9, 1)]
 _SEED = Annotated[int, Range(0, 2**32 - 1)]
 _DROPOUT = Annotated[float, Range(0, 0.999), Help("a probability from 0 to below 1, such as 0.5")]
@@ -31,6 +32,20 @@ POSSIBLE: dict[str, Any] = {
     "data.batch_size": PositiveInt,
     "data.eval_batch_size": PositiveInt,
     "data.num_workers": NonNegativeInt | None,
+    "data.val_fraction": _FRACTION,
+    "data.test_fraction": _FRACTION,
+    "data.split_seed": int,
+    "data.folds": PositiveInt | None,
+    "data.fold": NonNegativeInt | None,
+    "data.group": str | None,
+    "data.stratify": str | None,
+    "data.mask_suffix": str,
+    "data.image_name": str,
+    "data.mask_name": str,
+    "data.mask_threshold": float | None,
+    "data.nearest_value": bool,
+    "data.unannotated": int | None,
+    "data.ignore_index": int,
     "optimizer.lr": Annotated[_RATE, Help("a number from 0 on, such as optimizer.lr=0.01")],
     "optimizer.weight_decay": _RATE,
     "optimizer.head_multiplier": _RATE,

@@ -110,19 +110,36 @@ class Folder(FilePairs):
         by_color |= {_color(color): ignore_index for color in ignore_colors}
         if palette is not None and len(by_color) < len(colors) + len(ignore_colors):
             raise ConfigError("palette and ignore_colors name a colour twice; give each class its own.")
-        stored = MaskReader(
-            class_info=class_info,
-            value_map=None if annotations is not None else value_map,
-            colors={} if annotations is not None else by_color,
-            threshold=mask_threshold,
-            nearest=nearest_value,
-        )
         names = _names(image_name, mask_name, mask_suffix)
         drawn = True
         left_out: tuple[str, ...] = ()
         key, files = ("masks", masks) if annotations is None else ("annotations", annotations)
         if masks is not None and annotations is not None:
             raise ConfigError(f"masks={masks} and annotations={annotations}: give one of them.")
+
+        _refuse_unused(
+            "annotations" if annotations is not None else None,
+            mask_threshold=mask_threshold,
+            nearest_value=nearest_value or None,
+            ignore_colors=list(ignore_colors) or None,
+        )
+        _refuse_unused(None if annotations is not None else "masks that are images", unannotated=unannotated)
+        if csv is not None:
+            _refuse_unused(
+                "csv",
+                image_name=None if image_name == "*" else image_name,
+                mask_name=None if mask_name == "*" else mask_name,
+            )
+
+        stored = MaskReader(class_info=class_info)
+        if annotations is None:
+            stored = MaskReader(
+                class_info=class_info,
+                value_map=value_map,
+                colors=by_color,
+                threshold=mask_threshold,
+                nearest=nearest_value,
+            )
 
         def paired(images: str, files: str, more: Sequence[str] = ()) -> Pairing:
             more_images = [Path(folder) for folder in more]
@@ -181,7 +198,13 @@ def _drawn(
     def labels(key: str, value: str | None) -> list[str] | None:
         if value is None:
             return None
-        return [pair.columns[value] for pair in pairs] if value in pairs[0].columns else labels_of(names, value, key)
+        column = value.strip().casefold()
+        if column not in pairs[0].columns:
+            return labels_of(names, value, key)
+        found = [pair.columns[column] for pair in pairs]
+        if "" in found:
+            raise DataError(f"{key}={value}: the column is empty for {names[found.index('')]!r}. Fill it in each line.")
+        return found
 
     splits = drawn_split(names, division, groups=labels("group", group), strata=labels("stratify", stratify))
     found = [pair for pair, drawn_for in zip(pairs, splits, strict=True) if drawn_for == split]
@@ -199,6 +222,13 @@ def _color(color: Sequence[int]) -> Color:
     if len(color) != 3 or not all(isinstance(part, int) and 0 <= part <= 255 for part in color):
         raise ConfigError(f"colour {list(color)} is impossible; expected [red, green, blue], each 0 to 255.")
     return color[0], color[1], color[2]
+
+
+def _refuse_unused(beside: str | None, **settings: Any) -> None:
+    """Raises ConfigError for a setting that would mean nothing beside another one."""
+    for key, value in settings.items():
+        if beside is not None and value is not None:
+            raise ConfigError(f"{key}={value} means nothing for {beside}; leave it out.")
 
 
 def _names(image_name: str, mask_name: str, mask_suffix: str) -> Names:

@@ -140,6 +140,10 @@ def _open(images: Path, annotations: Path, names: Names, more_images: Sequence[P
             annotations = annotations / tables[0]
     if annotations.is_file():
         by_name = _whole(annotations)
+        if names != Names():
+            raise ConfigError(
+                f"image_name={names.image} and mask_name={names.mask} mean nothing for {annotations}, which lists the images; leave them out."
+            )
         if by_name is None:
             raise DataError(
                 f"{annotations} is neither COCO's JSON nor CVAT's XML. {READ}", kind="annotation", path=annotations

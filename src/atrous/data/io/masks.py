@@ -54,7 +54,8 @@ class MaskReader:
         targets = {*classes, class_info.ignore_index}
         values = {target: target for target in targets} if value_map is None else value_map
         for value, target in values.items():
-            if target not in targets or (value_map is not None and not LEAST <= value <= MOST):
+            storable = isinstance(value, int) and not isinstance(value, bool) and LEAST <= value <= MOST
+            if target not in targets or (value_map is not None and not storable):
                 raise ConfigError(
                     f"value_map {{{value}: {target}}}: expected a stored value from {LEAST} to {MOST} and a class from 0 to "
                     f"{len(classes) - 1} or the ignore index {class_info.ignore_index}."
