@@ -132,7 +132,7 @@ def train(*overrides: str) -> Run:
     """
     from atrous.system.signals import Interrupted
 
-    command = {COMMAND: shlex.join(["python", "-m", "atrous", "train", *overrides])}
+    command = {COMMAND: shlex.join(["python", "-m", "atrous", "train", *map(str, overrides)])}
     with own_errors(), _environment(command):
         config, folder = compose_run(overrides)
         made = folder

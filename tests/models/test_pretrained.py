@@ -1,5 +1,7 @@
 """Weights from files into models built from conf/. References are random: only their structure counts."""
 
+import argparse
+import re
 from pathlib import Path
 
 import pytest
@@ -344,3 +346,25 @@ def test_file_without_weights(tmp_path, content, found):
     torch.save(content, tmp_path / "none.pth")
     with pytest.raises(CheckpointError, match=rf"none.pth holds a {found} without weights; save"):
         load_pretrained(nn.Identity(), str(tmp_path / "none.pth"))
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_weights_saved_from_a_wrapped_net(wrapper, tmp_path):
+    model, other = shake(build("fcn", *SMALL_FCN)), build("fcn", *SMALL_FCN)
+    path = tmp_path / "wrapped.pth"
+    torch.save({"model": {f"{wrapper}{key}": value for key, value in model.state_dict().items()}}, path)
+    load_pretrained(other, str(path))
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[key], value)
+
+
+def test_objects_beside_the_weights_are_named_and_a_safe_way_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": build("fcn", *SMALL_FCN).state_dict(), "args": argparse.Namespace(lr=0.1)}, "theirs.pth")
+    with pytest.raises(CheckpointError, match=r"theirs\.pth.*argparse\.Namespace.*never run") as told:
+        load_pretrained(build("fcn", *SMALL_FCN), "theirs.pth")
+    (script,) = re.findall('python -c "(.*)"', str(told.value))
+    with torch.serialization.safe_globals([]):
+        exec(script)  # as it is pasted
+    torch.serialization.clear_safe_globals()
+    load_pretrained(build("fcn", *SMALL_FCN), "weights.pth")

@@ -35,6 +35,8 @@ def run_hydra(task: Callable[[Any], Any], config_name: str, argv: Sequence[str] 
     prepare()
     if argv is not None:
         sys.argv = [f"atrous {config_name}", *argv]
+    # Hydra's parser takes no flag between settings.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     with errors_as_messages():
         hydra_app(task, config_name)()
 

@@ -16,8 +16,8 @@ from atrous.config.values import NonNegativeInt, NotEmpty, PositiveInt, Size
 class Settings:
     """See conf/profile.yaml."""
 
-    models: str | list[str] | None
-    runs: str | list[str] | None
+    models: str | Annotated[list[str], NotEmpty()] | None
+    runs: str | Annotated[list[str], NotEmpty()] | None
     sizes: Annotated[list[Size], NotEmpty()]
     batch_sizes: Annotated[list[PositiveInt], NotEmpty()]
     precisions: Annotated[list[Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]], NotEmpty()]

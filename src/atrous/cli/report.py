@@ -10,6 +10,7 @@ from typing import Annotated
 from atrous.cli.app import run_command
 from atrous.config.settings import Words
 from atrous.config.values import NonNegativeInt, PositiveInt
+from atrous.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ def run(settings: Settings) -> None:
     from atrous.report.write import show_report, write_report
 
     roots, out = settings.roots, settings.out
+    if settings.wandb in ("true", "false"):
+        raise ConfigError(
+            f"wandb={settings.wandb} is no project; give its name, such as wandb=atrous, or leave it out."
+        )
     study = read_study(roots, baseline=settings.baseline, resamples=settings.resamples, seed=settings.seed)
     files = write_report(study, out, roots=roots, command=settings.command)
     console = Console()

@@ -23,6 +23,10 @@ def job(cfg: Any) -> float:
     run = hydra_run()
     if run.launcher == "slurm" and not run.multirun:
         raise ConfigError("hydra/launcher=slurm submits the jobs of a multirun, of which there may be one: add -m.")
+    if not run.multirun and (given := [word for word in run.words if word.lstrip("+").startswith("study=")]):
+        raise ConfigError(
+            f"{given[0]} names the folder of a multirun's jobs, and this is a single run: add -m, or leave it out."
+        )
     if run.multirun and run.sweeper.startswith("hydra_plugins.atrous"):
         return run_saved(run.folder)  # the study has composed and written its config
     return start(resolved(cfg), run.folder)[1]

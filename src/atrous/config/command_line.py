@@ -21,7 +21,7 @@ def command_line() -> str:
     name, words = Path(sys.argv[0]).name, sys.argv[1:]
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         hydra = HydraConfig.get()
-        words = list(hydra.overrides.task)
+        words = [word for word in hydra.overrides.task if not word.startswith("study=")]  # which is for several jobs
         if hydra.runtime.choices.get("experiment"):  # which may say that it is a multirun
             words.append("hydra.mode=RUN")
     return shlex.join(["python", *(["-m", *name.split()] if name.startswith("atrous ") else [name]), *words])

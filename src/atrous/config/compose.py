@@ -6,6 +6,7 @@ Hydra is imported where it is called: most of what is told of a mistake needs no
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "con
 
 def prepare() -> None:
     """Registers our resolvers and sets the environment that imports further down read."""
+    here = str(Path.cwd())
+    if not {"", here} & set(sys.path):  # as with `python -m atrous`: a `_target_` may be in the current folder
+        sys.path.append(here)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks a registry at import otherwise
     OmegaConf.register_new_resolver("class_count", _class_count, replace=True)
     OmegaConf.register_new_resolver("or", lambda *values: next(filter(None, values), None), replace=True)
@@ -90,6 +94,7 @@ class HydraRun:
     multirun: bool
     sweeper: str  # its import path
     launcher: str | None  # its name in conf/
+    words: list[str]  # of the task, as they were typed
 
 
 def hydra_run() -> HydraRun:
@@ -103,6 +108,7 @@ def hydra_run() -> HydraRun:
         multirun=hydra.mode == RunMode.MULTIRUN,
         sweeper=str(hydra.sweeper._target_),
         launcher=hydra.runtime.choices.get("hydra/launcher"),
+        words=list(hydra.overrides.task),
     )
 
 

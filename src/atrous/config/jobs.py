@@ -96,6 +96,10 @@ def compose_run(overrides: Sequence[str]) -> tuple[dict[str, Any], Path]:
     Raises:
         ConfigError: If a word is no setting, or a required value is missing.
     """
+    if strange := [word for word in overrides if not isinstance(word, str)]:
+        raise ConfigError(
+            f"{strange[0]!r} is no setting of a training; give each as a text of its own, such as train(*words)."
+        )
     if impossible := [word for word in overrides if "=" not in word]:
         raise ConfigError(f"{impossible[0]!r} is no setting of a training; give key=value, such as model=pspnet.")
     job = JobConfig(compose("train", overrides, return_hydra_config=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -28,13 +29,24 @@ def error_message(error: BaseException) -> str | None:
         )
         remedy = "Choose a folder that can be written, such as paths.runs=..." if unwritable else "Check the path."
         return f"{error.strerror}: {error.filename}. {remedy}"
-    from hydra.errors import HydraException, InstantiationException  # most errors are told without
+    from hydra.errors import (
+        HydraException,
+        InstantiationException,
+        OverrideParseException,
+    )  # most errors are told without
 
     cause = error.__cause__
     if isinstance(error, InstantiationException):
         return instantiation_message(error)
+    if isinstance(error, OverrideParseException):
+        key, equals, value = str(error.override).partition("=")
+        if equals and not value.startswith(("'", '"', "[", "{")):
+            quoted = '"' + value.replace('"', '\\"') + '"'
+            return f"{key}={value} can't be read as Hydra's grammar has it; put the value in quotes within quotes: {shlex.quote(f'{key}={quoted}')}"
+        return f"{error.override} can't be read as Hydra's grammar has it: {str(error).splitlines()[0]}. Give key=value, lists as 'key=[a,b]'."
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
+        text = f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
+        return text.expandtabs(4)  # Hydra's lists of choices have some
     return None
 
 
@@ -72,6 +84,8 @@ def _without_worker_traceback(message: str) -> str:
 
 def check_name(kind: str, name: str, known: Sequence[str]) -> None:
     """Raises ConfigError where a name is not known, with the nearest one."""
+    if not isinstance(name, str):
+        raise ConfigError(f"a {kind} can't be {name!r}; choose one of {', '.join(known)}.")
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""

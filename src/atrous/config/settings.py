@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from atrous.config.compose import CONF_DIR, resolved
-from atrous.config.values import checked, takes_text
+from atrous.config.values import checked, takes_list, takes_text
 from atrous.errors import ConfigError
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ def read_settings(command: str, kind: type[T], argv: Sequence[str]) -> T:
 
 
 def _parsed(key: str, text: str, hint: Any) -> Any:
-    is_list = text.startswith("[") and any(get_origin(part) is list for part in get_args(hint))
+    is_list = text.startswith("[") and takes_list(hint)
     if takes_text(hint) and text != "null" and not is_list and not text.startswith(("'", '"')):
         return text
     try:

@@ -60,6 +60,12 @@ def check_targets(config: Any, trusted: list[str], source: str) -> None:
             )
 
 
+def needs_trust(config: Any) -> list[str]:
+    """The packages that a config calls and `check_targets` has to be told to trust."""
+    strange = (target for target in targets(config) if not (is_ours(target) or _is_network(target)))
+    return sorted({target.partition(".")[0] for target in strange})
+
+
 def targets(config: Any) -> Iterator[str]:
     """Every import path in a nested config that Hydra would call."""
     if isinstance(config, dict):

@@ -100,6 +100,11 @@ def takes_text(kind: Any) -> bool:
     return kind in (str, Path) or (get_origin(kind) is not list and any(map(takes_text, get_args(kind))))
 
 
+def takes_list(kind: Any) -> bool:
+    """Whether a list of any length can be the value."""
+    return get_origin(kind) is list or any(map(takes_list, get_args(kind)))
+
+
 def _converted(value: Any, kind: Any) -> Any:
     """Raises ValueError where the value is none of its kind."""
     origin, parts = get_origin(kind), get_args(kind)
@@ -125,7 +130,7 @@ def _converted(value: Any, kind: Any) -> Any:
         if isinstance(value, list | tuple) and len(value) == len(parts):
             return tuple(map(_converted, value, parts))
     elif kind is Path:
-        if isinstance(value, str | Path):
+        if isinstance(value, str | Path) and str(value).strip():
             return Path(value)
     elif kind is Part:
         if isinstance(value, dict) and "_target_" in value:

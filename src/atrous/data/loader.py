@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import atexit
 import copy
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -34,6 +36,8 @@ def leave_signals_to_the_parent(worker: int) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGUSR2"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if sys.platform == "linux":  # a worker that waits for room in its queue would outlive a parent that was killed
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
 
 
 def worker_context() -> BaseContext:

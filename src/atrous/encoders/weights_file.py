@@ -25,10 +25,29 @@ def read_weights(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises whatever its bytes lead to
+        if objects := _objects(path):
+            remedy = "Ask its author for `model.state_dict()` alone, and save that."
+            if objects == ["argparse.Namespace"]:  # as torchvision's training script saves it; it is plain data
+                remedy = (
+                    'Save its weights alone: python -c "import argparse, torch; torch.serialization.add_safe_globals('
+                    f"[argparse.Namespace]); torch.save(torch.load({str(path)!r})['model'], 'weights.pth')\""
+                )
+            raise CheckpointError(
+                f"{path} can't be read as weights: beside data it holds {', '.join(objects[:5])}, code to Python, which is never run. "
+                f"{remedy}"
+            ) from error
         raise CheckpointError(
             f"{path} can't be read as weights: {(str(error) or repr(error)).splitlines()[0]} It is damaged, or holds code "
             "rather than weights, which is never run. Copy it again, or save `model.state_dict()`."
         ) from error
+
+
+def _objects(path: Path) -> list[str]:
+    """The names in a file of `torch.save` that are more than data; they are read, not called."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # whatever a damaged file raises
+        return []
 
 
 def _refuse_bomb(path: Path) -> None:

@@ -162,7 +162,9 @@ def _fit_and_score(
             confusion=scored.confusion,
             samples=samples,
         )
-        report.finish(scored, folder=folder, best=best, seconds=seconds)
+        report.finish(
+            scored, folder=folder, best=best, seconds=seconds, command=str(record.content["command"]), config=config
+        )
         if out_of_time(trainer):
             report.stop(OUT_OF_TIME)
     return scored.score

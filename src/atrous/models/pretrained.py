@@ -70,13 +70,22 @@ def _read(path: str) -> dict[str, Tensor]:
     for wrapper in ("state_dict", "model"):  # Lightning's and ours; torchvision's training script
         if isinstance(held, dict) and isinstance(held.get(wrapper), dict):
             held = held[wrapper]
-            if wrapper == "state_dict" and any(key.startswith("model.") for key in held):
+            if wrapper == "state_dict" and any(str(key).startswith("model.") for key in held):
                 held = {key.removeprefix("model."): held[key] for key in held if key.startswith("model.")}
             break
+    while (
+        isinstance(held, dict)
+        and held
+        and (wrapped := [w for w in _WRAPPERS if all(str(k).startswith(w) for k in held)])
+    ):
+        held = {key.removeprefix(wrapped[0]): value for key, value in held.items()}
     tensors = {key: value for key, value in held.items() if isinstance(value, Tensor)} if isinstance(held, dict) else {}
     if not tensors:
         raise CheckpointError(f"{path} holds a {type(held).__name__} without weights; save `model.state_dict()`")
     return tensors
+
+
+_WRAPPERS = ("module.", "_orig_mod.")  # DistributedDataParallel's and torch.compile's, before every key
 
 
 def _check_keys(path: str, model: nn.Module, lost: list[str], missing: list[str]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
+from atrous.config.trust import needs_trust
 from atrous.report.evaluation import show_evaluation
 from atrous.runs.scores import Evaluation
 from atrous.system.text import short
@@ -68,7 +70,16 @@ class TrainingReport:
         """Why it ends early."""
         self._console.print(message, soft_wrap=True, markup=False, highlight=False)
 
-    def finish(self, evaluation: Evaluation, *, folder: Path, best: Path, seconds: float) -> None:
+    def finish(
+        self,
+        evaluation: Evaluation,
+        *,
+        folder: Path,
+        best: Path,
+        seconds: float,
+        command: str,
+        config: Mapping[str, Any],
+    ) -> None:
         """The scores and what to do next.
 
         Args:
@@ -76,20 +87,18 @@ class TrainingReport:
             folder: The run folder.
             best: The best checkpoint.
             seconds: How long it trained.
+            command: What was typed.
+            config: The run's.
         """
         show_evaluation(self._console, evaluation)
         minutes, rest = divmod(round(seconds), 60)
-        checkpoint = shlex.quote(f"ckpt={short(best)}")  # to be pasted
-        self._console.print(
-            f"\ntrained for {minutes} min {rest} s; the run folder is [bold]{short(folder)}[/]\n"
-            f"  look       {short(folder / 'samples')}: image | truth | prediction\n"
-            f"  predict    python -m atrous predict {checkpoint} images=FOLDER\n"
-            f"  evaluate   python -m atrous evaluate {checkpoint}\n"
-            "  ablate     python train.py -m model.output_stride=8,16 seed=0,1,2\n"
-            "  real data  python train.py model=deeplabv3plus data=camvid data.root=FOLDER",
-            soft_wrap=True,
-            highlight=False,
-        )
+        place = escape(str(short(folder)))
+        lines = [
+            f"\ntrained for {minutes} min {rest} s; the run folder is [bold]{place}[/]",
+            f"  look       {escape(str(short(folder / 'samples')))}: image | truth | prediction",
+            *(f"  {name:<11}{escape(line)}" for name, line in next_commands(command, config, short(best)).items()),
+        ]
+        self._console.print("\n".join(lines), soft_wrap=True, highlight=False)
 
     def finish_method(
         self, evaluation: Evaluation, *, segments: Mapping[str, float], seconds: float, folder: Path
@@ -112,3 +121,32 @@ class TrainingReport:
             soft_wrap=True,
             highlight=False,
         )
+
+
+def next_commands(command: str, config: Mapping[str, Any], best: Path) -> dict[str, str]:
+    """What to do after a training, each fit to be pasted: by its name.
+
+    Args:
+        command: What was typed.
+        config: The run's.
+        best: Its best checkpoint.
+    """
+    packages = needs_trust([config["model"], config["data"], config["inference"]])
+    checkpoint = [
+        f"ckpt={best}",
+        *([f"trusted=[{','.join(f'{package}.' for package in packages)}]"] if packages else []),
+    ]
+    words = shlex.split(command)
+    start = words.index("train") + 1 if "train" in words[:4] else 2  # `python -m atrous train`, or `python train.py`
+    program, settings = words[:start], [word for word in words[start:] if not word.startswith(_OF_THIS_RUN)]
+    commands = {
+        "predict": shlex.join(["python", "-m", "atrous", "predict", *checkpoint, "images=FOLDER"]),
+        "evaluate": shlex.join(["python", "-m", "atrous", "evaluate", *checkpoint]),
+        "more seeds": shlex.join([*program, "-m", *settings, "seed=0,1,2"]),
+    }
+    if "Scenes" in str(config["data"].get("dataset")):
+        commands["real data"] = shlex.join([*program, "model=deeplabv3plus", "data=camvid", "data.root=FOLDER"])
+    return commands
+
+
+_OF_THIS_RUN = ("seed=", "resume=", "hydra.mode=", "hydra.run.dir=", "ckpt_path=", "-m", "--multirun")

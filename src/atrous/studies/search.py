@@ -18,7 +18,7 @@ from atrous.errors import ConfigError, TrainingError
 from atrous.metrics.main_score import main_score_of
 from atrous.runs.run import Status, load_run
 from atrous.studies.search_trials import ENDED, Trial, best_of, say_best, table, write_trials
-from atrous.studies.study import Job, Multirun, launch_jobs, plan, tell_unread
+from atrous.studies.study import Job, Multirun, launch_jobs, plan, report_command, tell_unread
 from atrous.system.locks import FolderLock
 from atrous.system.text import short
 
@@ -60,6 +60,8 @@ def run_search(
             write_trials(search.trials, folder)
             console.print(table(search.trials))
             say_best(console, search.trials)
+            if any(trial.job.status == Status.FINISHED for trial in search.trials):
+                print(f"  report     {report_command(folder)}", flush=True)
     finally:
         lock.release()
     if len(search.trials) < trials:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,6 +134,8 @@ def run_study(combinations: Sequence[Sequence[str]], multirun: Multirun) -> None
             launch_jobs(left, multirun)
     finally:  # also where a signal ends the study
         console.print(_table(jobs, finished))
+        if any(job.status == Status.FINISHED for job in jobs):
+            print(f"  report     {report_command(multirun.folder)}", flush=True)
     failed = [(job, why) for job in jobs if (why := job.reason()) is not None]
     if failed:
         reasons = "\n".join(f"  {job.folder.name}: {why}" for job, why in failed)
@@ -245,6 +248,11 @@ def short_keys(keys: Sequence[str]) -> list[str]:
 def _plain(text: str) -> str:
     """`[6,12,18]` as 6-12-18; what stays is safe in any shell and file system."""
     return "-".join(re.findall(r"[A-Za-z0-9._+-]+", text))
+
+
+def report_command(folder: Path) -> str:
+    """The command that shows what came of a study, to be pasted."""
+    return shlex.join(["python", "-m", "atrous", "report", str(short(folder))])
 
 
 def _table(jobs: list[Job], before: list[Job]) -> Table:
