@@ -90,9 +90,7 @@ class LastCheckpoint(Checkpoint):
         for old, new in RENAMED_CALLBACKS.items():
             if old in states:
                 states[new] = states.pop(old)
-        if (
-            Path(str(trainer.ckpt_path)).parent.resolve() != self._path.parent.resolve()
-        ):  # another run's, with its own best
+        if Path(str(trainer.ckpt_path)).parent.resolve() != self._path.parent.resolve():  # another run
             checkpoint["callbacks"] = {key: state for key, state in states.items() if "dirpath" not in state}
         elif earlier := _folder_of(states, self):
             checkpoint["callbacks"] = moved(states, earlier, str(self._folder))

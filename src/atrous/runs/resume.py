@@ -106,9 +106,9 @@ def _with_more_time(runs: Iterable[Run], wanted: Identity) -> Run | None:
 def has_more_time(run: Run, wanted: Identity) -> bool:
     """Whether `trainer.max_time` has ended the run, and it is given more of it now, and else the same settings."""
     before = run.result.get("out_of_time")
-    trainer = {**wanted.config["trainer"], "max_time": before}
     if before is None or _seconds(wanted.config["trainer"].get("max_time")) <= _seconds(before):
         return False
+    trainer = {**wanted.config["trainer"], "max_time": before}
     return replace(wanted, config={**wanted.config, "trainer": trainer}).is_of(run)
 
 
