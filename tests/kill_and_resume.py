@@ -1,6 +1,6 @@
 """Trains undisturbed, then again and again, killed at a random moment and gone on with, and compares all that is left.
 
-    python tests/kill_and_resume.py FOLDER --kills 20 [--seed 0] [key=value ...]
+    python tests/kill_and_resume.py FOLDER --kills 20 [--seed 0] [--how moved] [--older CLONE] [key=value ...]
 
 Prints a row of a Markdown table for each. Runs are forked off this process, which has imported everything already.
 """
@@ -8,17 +8,21 @@ Prints a row of a Markdown table for each. Runs are forked off this process, whi
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import random
-import signal
+import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from atrous.system.signals import kill_tree
 
 TINY = [
     "trainer=cpu",
@@ -44,6 +48,13 @@ TINY = [
 KINDS = {
     "EMA, two batches per update": ["callbacks=ema", "callbacks.ema.decay=0.9", "trainer.accumulate_grad_batches=2"],
     "by updates, clipped": ["trainer.max_steps=12", "trainer.val_check_interval=4", "trainer.gradient_clip_val=1"],
+}
+# What happens between the kill and the going on, or is different about the run, and the settings it takes.
+HOW: dict[str, list[str]] = {
+    "in place": [],
+    "moved": [],  # to another folder, where the old one is no path at all
+    "upgraded": [],  # begun by the code of another commit
+    "two processes": ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"],
 }
 ENDED = "after its end"
 COMPARED = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "rng", "loops")
@@ -75,6 +86,15 @@ def start(runs: Path, *overrides: str) -> int:
     finally:
         sys.stdout.flush()
         os._exit(status)
+
+
+def start_older(clone: Path, runs: Path, *overrides: str) -> int:
+    """As `start` by the code of a clone at an earlier commit, in a Python of its own."""
+    runs.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(clone / "src"), "OMP_NUM_THREADS": "1"}
+    with (runs / "output.txt").open("ab") as output:
+        command = [sys.executable, str(clone / "train.py"), *TINY, f"paths.runs={runs}", *overrides]
+        return subprocess.Popen(command, stdout=output, stderr=output, env=environment).pid
 
 
 def wait(process: int) -> int:
@@ -114,7 +134,15 @@ def _unequal(first: object, second: object, where: str) -> list[str]:
     return [] if first == second else [where]
 
 
-def kill_once(folder: Path, straight: Path, overrides: list[str], *, after: float) -> tuple[str, str, list[str]]:
+def kill_once(
+    folder: Path,
+    straight: Path,
+    overrides: list[str],
+    *,
+    after: float,
+    how: str = "in place",
+    begin: Callable[..., int] = start,
+) -> tuple[str, str, list[str]]:
     """Kills a run and goes on with it. Returns where it was, where it went on from, and differences.
 
     Args:
@@ -122,15 +150,19 @@ def kill_once(folder: Path, straight: Path, overrides: list[str], *, after: floa
         straight: The run folder of the undisturbed run.
         overrides: The run's.
         after: Seconds from when the run folder is there.
+        how: Of `HOW`.
+        begin: Starts what is killed.
     """
-    process = start(folder, *overrides)
+    process = begin(folder, *overrides)
     while not list(folder.rglob("result.json")):
         time.sleep(0.01)
     time.sleep(after)
-    os.kill(process, signal.SIGKILL)
+    kill_tree(process)  # with those that it has started
     if wait(process) == 0:
         return ENDED, "", differences(straight, run_folder(folder))
     place = _place(folder)
+    if how == "moved":
+        folder = folder.rename(folder.with_name(f"{folder.name}-moved"))
     status = wait(start(folder, *overrides, "resume=auto"))
     if status:
         return place, "", [f"going on ended with status {status}, see {folder / 'output.txt'}"]
@@ -139,7 +171,8 @@ def kill_once(folder: Path, straight: Path, overrides: list[str], *, after: floa
     begun = "nothing, it was finished"
     if resumed:
         begun = f"update {resumed[-1]['steps']}" if "steps" in resumed[-1] else "the beginning"
-    return place, begun, differences(straight, run)
+    new = ["result.json: fingerprint"] if how == "upgraded" else []  # that of today's version
+    return place, begun, [where for where in differences(straight, run) if where not in new]
 
 
 def _place(folder: Path) -> str:
@@ -161,17 +194,22 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--how", choices=HOW, default="in place")
+    parser.add_argument("--older", type=Path, help="a clone at the commit that begins the runs that are upgraded")
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
+    if (options.how == "upgraded") != (options.older is not None):
+        parser.error("--how upgraded and --older CLONE go together")
+    begin = functools.partial(start_older, options.older.absolute()) if options.older else start
     rng = random.Random(options.seed)
     straight, seconds = {}, {}
     print("| kill | run | killed after, s | it was | went on from | equal? |\n|---:|---|---:|---|---|---|", flush=True)
     for number in range(options.kills):
         kind = list(KINDS)[number % len(KINDS)]
-        overrides = [*KINDS[kind], *options.overrides]
+        overrides = [*HOW[options.how], *KINDS[kind], *options.overrides]
         if kind not in straight:
             runs = options.folder / f"straight-{len(straight)}"
-            if wait(start(runs, *overrides)):
+            if wait(begin(runs, *overrides)):
                 sys.exit(f"the undisturbed run failed, see {runs / 'output.txt'}")
             straight[kind] = run_folder(runs)
             seconds[kind] = (straight[kind] / "result.json").stat().st_mtime - (
@@ -181,7 +219,9 @@ def main() -> None:
         while place == ENDED:  # the machine was faster than in the undisturbed run: draws an earlier moment
             after, attempt = rng.uniform(0, after), attempt + 1
             folder = options.folder / f"killed-{number}-{attempt}"
-            place, begun, unequal = kill_once(folder, straight[kind], overrides, after=after)
+            place, begun, unequal = kill_once(
+                folder, straight[kind], overrides, after=after, how=options.how, begin=begin
+            )
         verdict = "yes" if not unequal else f"no: {', '.join(unequal[:3])}"
         print(f"| {number + 1} | {kind} | {after:.1f} | {place} | {begun} | {verdict} |", flush=True)
 
