@@ -79,7 +79,7 @@ def test_a_failed_run_keeps_its_error_and_its_good_checkpoint(capsys, monkeypatc
     forward, calls = CrossEntropy.forward, []
 
     def spoilt(self, output, mask):  # good for the first epoch's two steps
-        calls.append(None)
+        calls.extend([None] * self.training)
         return forward(self, output, mask) * (1 if len(calls) < 3 else float("nan"))
 
     monkeypatch.setattr(CrossEntropy, "forward", spoilt)

@@ -1,4 +1,4 @@
-"""Two processes on gloo against one, with the same total batch size: a multirun whose first job fails.
+"""Two processes on gloo against one, with the same total batch size: a multirun whose first job fails in one of them.
 
 The images have unequal numbers of ignored pixels, the model has an auxiliary head, and the five validation images make
 shards of unequal length.
@@ -63,19 +63,32 @@ def one(settings, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def multirun(settings, tmp_path_factory):
-    """The run folders of a multirun of two processes each: batches of 5, which can't be halved, and batches of 4."""
-    folder = tmp_path_factory.mktemp("two")
-    arguments = ["-m", *settings, "trainer.devices=2", "data.batch_size=5,4", f"hydra.sweep.dir={folder}"]
-    with pytest.raises(SystemExit) as left:
-        train.main(arguments)
+    """The run folders of a multirun of two processes each: batches of 6, with which the second one fails, and batches of 4."""
+    folder, code = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("code")
+    (code / "fails_in_ddp.py").write_text(FAILS)
+    arguments = ["-m", *settings, "trainer.devices=2", "data.batch_size=6,4", f"hydra.sweep.dir={folder}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(code))
+        with pytest.raises(SystemExit) as left:
+            train.main([*arguments, "+callbacks.fails._target_=fails_in_ddp.Fails"])
     assert left.value.code == 1
-    return {size: next(folder.glob(f"batch_size-{size}-*")) for size in (5, 4)}
+    return {size: next(folder.glob(f"batch_size-{size}-*")) for size in (6, 4)}
+
+
+FAILS = """
+import lightning.pytorch as pl
+
+class Fails(pl.Callback):
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if trainer.global_rank == 1 and trainer.datamodule.batch_size == 6:
+            raise ValueError("the second process has had enough")
+"""
 
 
 def test_a_job_that_fails_leaves_its_reason_and_the_next_one_runs(multirun):
-    failed, finished = result(multirun[5]), result(multirun[4])
+    failed, finished = result(multirun[6]), result(multirun[4])
     assert failed["status"] == "failed"
-    assert "data.batch_size=5 can't be divided over 2 devices" in failed["error"]
+    assert "process 1 of the run failed: ValueError: the second process has had enough" in failed["error"]
     assert finished["status"] == "finished"
     assert (
         "data.batch_size=4" in finished["command"]
@@ -84,7 +97,7 @@ def test_a_job_that_fails_leaves_its_reason_and_the_next_one_runs(multirun):
     assert finished["boundary"]["trimap"]
     assert finished["steps"] == UPDATES
     assert (multirun[4] / "checkpoints" / "best.ckpt").is_file()
-    assert not (multirun[5] / "checkpoints").exists()
+    assert not (multirun[6] / "checkpoints").exists()
 
 
 def test_two_processes_count_as_one_does(multirun, tmp_path):

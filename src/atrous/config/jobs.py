@@ -100,7 +100,7 @@ def compose_run(overrides: Sequence[str]) -> tuple[dict[str, Any], Path]:
         raise ConfigError(
             f"{strange[0]!r} is no setting of a training; give each as a text of its own, such as train(*words)."
         )
-    if impossible := [word for word in overrides if "=" not in word]:
+    if impossible := [word for word in overrides if "=" not in word and not word.startswith("~")]:
         raise ConfigError(f"{impossible[0]!r} is no setting of a training; give key=value, such as model=pspnet.")
     job = JobConfig(compose("train", overrides, return_hydra_config=True))
     with hydra_config(job.whole):

@@ -14,6 +14,7 @@ from atrous.data.transforms import Transform
 from atrous.errors import ConfigError, DataError
 from atrous.types import Sample, SegmentationDataset
 
+STAND_IN = -1  # the index of a sample that counts for nothing
 Key = tuple[int, ...]  # epoch, index; with rare classes also how many times the sample came earlier in the epoch
 
 
@@ -139,8 +140,11 @@ class RareClasses:
 
 
 def eval_keys(length: int, *, rank: int = 0, world_size: int = 1) -> list[Key]:
-    """One rank's share of all samples in order: over the ranks each comes once, with no padding."""
-    return [(0, index) for index in range(rank, length, world_size)]
+    """One rank's share of all samples in order: over the ranks each comes once, with no padding.
+
+    A rank without a share gets `STAND_IN` for an index, a sample that is not to be counted, so that it does what the others do.
+    """
+    return [(0, index) for index in range(rank, length, world_size)] or [(0, STAND_IN)] * (length > 0)
 
 
 class Transformed(Dataset[Sample]):
@@ -162,6 +166,8 @@ class Transformed(Dataset[Sample]):
 
     def __getitem__(self, key: Key) -> Sample:
         index = key[1]
+        if index == STAND_IN:
+            return {**self[key[0], 0], "index": STAND_IN}
         seed = int(np.random.SeedSequence([self._seed, *key]).generate_state(1, np.uint64)[0])
         if isinstance(self._dataset, FilePairs):  # decodes smaller what is to be shown smaller
             raw = self._dataset.read(index, reduction=self._transform.reduction(seed))

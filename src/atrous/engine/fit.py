@@ -15,19 +15,21 @@ from atrous.analysis.cost import cost
 from atrous.callbacks.checkpoint import LastCheckpoint
 from atrous.callbacks.prune import Pruned
 from atrous.config.compose import build
-from atrous.config.messages import error_message
+from atrous.config.messages import describe
 from atrous.config.signatures import check_signatures
 from atrous.data.datamodule import SegmentationDataModule
 from atrous.data.quick_check import fingerprint
 from atrous.engine.build import build_datamodule, build_loggers, build_task, network_name, unsharded
 from atrous.engine.checkpoint import load_checkpoint, load_weights
 from atrous.engine.evaluate import evaluate, write_evaluation, write_samples
+from atrous.engine.first_pass import check_parts
 from atrous.engine.resolution import resolution_of
 from atrous.engine.segment import segment_and_score
 from atrous.engine.trainer import build_trainer, out_of_time, quiet_lightning, warn_of_slow_precision
 from atrous.errors import TrainingError
 from atrous.loggers.wandb import close, keep_id, log_scores
 from atrous.report.training import TrainingReport
+from atrous.runs.failures import failure_of
 from atrous.runs.protocol import weights_of
 from atrous.runs.record import RunRecord
 from atrous.runs.resume import OUT_OF_TIME, whole_checkpoint
@@ -69,19 +71,17 @@ def run(config: dict[str, Any], folder: Path, report: TrainingReport | None = No
                 record.end(Status.PRUNED, **{f"val_{record.main_score.key}": score}, steps=pruned.steps)
                 report.stop(str(pruned))
         except BaseException as error:
-            stopped = error if isinstance(error, Interrupted) else None
-            if stopped is None and signals.number:  # such as another process that was stopped first
-                stopped = Interrupted(signals.number)
+            failure = failure_of(error, folder, signals.number)
+            stopped = failure if isinstance(failure, Interrupted) else None
             if record and stopped:
                 record.end(Status.INTERRUPTED, signal=stopped.name)
                 report.stop(f"\n{stopped.name}: stopped. To go on: the same command with resume=auto")
             elif record:
-                message = error_message(error) or f"{type(error).__name__}: {error}"
-                record.end(Status.FAILED, error=message)
+                record.end(Status.FAILED, error=describe(failure))
             close(loggers, exit_code=128 + stopped.number if stopped else 1)
-            if stopped is error or stopped is None:
+            if failure is error:
                 raise
-            raise stopped from error
+            raise failure from error
         finally:
             if record:
                 record.release()
@@ -108,6 +108,7 @@ def _fit_and_score(
         prints = {name: fingerprint(datamodule.dataset(name)) for name in sorted({"train", "val", split})}
         record.know_files(config, prints)
     task = build_task(config, datamodule)
+    check_parts(task, datamodule, config)
     callbacks = [build(options, f"callbacks.{name}") for name, options in config["callbacks"].items()]
     keeper = next((callback for callback in callbacks if isinstance(callback, LastCheckpoint)), None)
     if keeper:

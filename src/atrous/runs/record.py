@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from atrous.config.command_line import command_line
 from atrous.config.fingerprint import VERSION, fingerprint
 from atrous.metrics.main_score import main_score_of
-from atrous.runs.run import CONFIG, RESULT, Status, read_result
+from atrous.runs.run import CONFIG, RESULT, Run, Status, read_result
 from atrous.system.devices import cores, processor_name
 from atrous.system.files import to_json, write_text
 from atrous.system.locks import FolderLock
@@ -83,6 +83,14 @@ class RunRecord:
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """Writes the config.yaml that a worker starts from."""
     write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
+
+
+def tell_failure(run: Run, error: str) -> None:
+    """Stores why a run has ended that could not say so itself; nothing where it did not come so far as to say anything."""
+    if run.result:
+        write_text(
+            run.folder / RESULT, to_json({**run.result, "status": Status.FAILED, "ended": now(), "error": error})
+        )
 
 
 def now() -> str:

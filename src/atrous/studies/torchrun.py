@@ -15,7 +15,8 @@ from typing import Any
 
 from atrous.config.command_line import COMMAND, command_line
 from atrous.errors import ConfigError, TrainingError
-from atrous.runs.record import write_config
+from atrous.runs.failures import failure_from_outside, first_failure
+from atrous.runs.record import tell_failure, write_config
 from atrous.runs.run import Run, Status
 from atrous.system.devices import device_count
 from atrous.system.ranks import is_launched, srun_tasks
@@ -54,16 +55,21 @@ def launch(config: dict[str, Any], folder: Path) -> float:
         TrainingError: With the failed run's own message where it left one, else the end of `launch.log`.
     """
     write_config(folder, config)
+    first_failure(folder)  # of an earlier start
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={device_count(config['trainer'])}", "-m", "atrous.worker", str(folder)]
     with (folder / "launch.log").open("w") as log, Signals() as signals:  # torchrun's report; the bar goes to stdout
         told = {**os.environ, COMMAND: command_line()}
         code = _wait(subprocess.Popen(command, stderr=log, start_new_session=True, env=told), signals)
     run = Run.at(folder)
+    report = (folder / "launch.log").read_text(errors="replace")
+    if code != 0 and not signals.number and (failure := failure_from_outside(folder, report)):
+        tell_failure(run, failure)
+        raise TrainingError(failure)
     if run.status == Status.INTERRUPTED:
         raise Interrupted(signals.number or signal.Signals[run.result["signal"]])
     if code != 0:
-        tail = "\n".join((folder / "launch.log").read_text().splitlines()[-20:])
+        tail = "\n".join(report.splitlines()[-20:])
         error = run.result.get("error")
         raise TrainingError(error or f"a process ended with status {code}; {folder / 'launch.log'} ends:\n{tail}")
     return run.objective

@@ -20,8 +20,13 @@ def is_launched() -> bool:
     return is_torchrun() or srun_tasks() > 1
 
 
+def rank() -> int:
+    """The number of this process among those that were started; 0 where it is the only one."""
+    if is_torchrun():
+        return int(os.environ.get("RANK", "0"))
+    return 0 if srun_tasks() == 1 else int(os.environ["SLURM_PROCID"])
+
+
 def is_main_process() -> bool:
     """Whether this process writes the run folder."""
-    if is_torchrun():
-        return int(os.environ.get("RANK", "0")) == 0
-    return srun_tasks() == 1 or os.environ["SLURM_PROCID"] == "0"
+    return rank() == 0

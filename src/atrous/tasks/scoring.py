@@ -15,7 +15,7 @@ from torch import Tensor
 from atrous.metrics.confusion import confusion_per_image
 from atrous.metrics.extra import ExtraScores
 from atrous.system.distributed import process_count
-from atrous.tasks.semantic import SemanticScorer
+from atrous.tasks.semantic import SemanticScorer, is_stand_in
 from atrous.types import Batch, ClassInfo
 
 
@@ -86,6 +86,8 @@ class ScoringPass(pl.LightningModule):
         self.scores = scores
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
+        if is_stand_in(batch):
+            return
         if self.scores.extra is None:
             labels, confidence = self.scorer.predict_labels(batch["image"]), None
         else:

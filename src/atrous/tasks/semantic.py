@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from atrous.data.sampling import STAND_IN
 from atrous.errors import ConfigError
 from atrous.inference.image import ImageBatch
 from atrous.inference.labels import most_likely, strip_labels
@@ -135,6 +136,8 @@ class SemanticTask(SemanticScorer):
                 torch.distributed.broadcast(buffer, src=0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        if is_stand_in(batch):
+            return
         self.confusion.update(self.predict_labels(batch["image"], WholeImage()), batch["mask"])
 
     def on_validation_epoch_end(self) -> None:
@@ -159,7 +162,7 @@ class SemanticTask(SemanticScorer):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
         checkpoint["class_info"] = asdict(self.class_info)
-        own = _rng_state(self.device)
+        own = random_state(self.device)
         checkpoint["rng"] = [own] * self.trainer.world_size
         if self.trainer.world_size > 1:
             torch.distributed.all_gather_object(checkpoint["rng"], own)
@@ -171,12 +174,17 @@ class SemanticTask(SemanticScorer):
     def on_train_start(self) -> None:
         """Lets dropout go on where the checkpoint left it; last of all, since building things draws numbers too."""
         if self.rng is not None:
-            _set_rng_state(self.rng[self.global_rank % len(self.rng)], self.device)
+            set_random_state(self.rng[self.global_rank % len(self.rng)], self.device)
             self.rng = None
 
 
-def _rng_state(device: torch.device) -> dict[str, Any]:
-    """Of this process, as plain data."""
+def is_stand_in(batch: Batch) -> bool:
+    """Whether a batch of an evaluation counts for nothing: that of a process for which no image was left."""
+    return int(batch["index"][0]) == STAND_IN
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Of all that draws random numbers in this process, as plain data."""
     kind, keys, *rest = cast(tuple[Any, ...], np.random.get_state())  # noqa: NPY002 - what others may draw from
     state = {"cpu": torch.get_rng_state(), "python": random.getstate(), "numpy": (kind, keys.tolist(), *rest)}
     if device.type == "cuda":
@@ -184,7 +192,8 @@ def _rng_state(device: torch.device) -> dict[str, Any]:
     return state
 
 
-def _set_rng_state(state: dict[str, Any], device: torch.device) -> None:
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Puts back what `random_state` has returned."""
     torch.set_rng_state(state["cpu"])
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])  # noqa: NPY002
