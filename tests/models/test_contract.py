@@ -26,6 +26,7 @@ OVERRIDES = {
     "deeplabv2": ["model.encoder.name=resnet18"],
     "deeplabv2_vgg": ["model.encoder.name=vgg11", "model.fc_channels=64"],
     "dilated_fcn": ["model.encoder.name=resnet18"],
+    "espnet": ["model.alpha3=2"],
     "fcn": ["model.encoder.name=vgg11", "model.classifier.channels=64"],
     "patch_classifier": ["model.channels=8"],
     "segnet": ["model.encoder.name=vgg11_bn"],

@@ -15,10 +15,13 @@ smp            unet_encoder     none
                deeplabv3        output_stride=8 multi_grid=null refine=true +encoder.dilate_strided=true
                deeplabv3plus    dilations=[12,24,36] refine=[1,1] norm_between=false +encoder.dilate_strided=true
 transformers   segmenter, setr  none; fills the encoder only
+espnet         espnet           void_output=true; of Cityscapes also image_in_decoder=false
 =============  ===============  ========================================================================================
 
 Of segmentation-models-pytorch's encoders the ResNets, named alike in timm, and the "tu-" ones are converted; "tu-" ones need no
 dilate_strided. Its PSPNet has no batch norm over single pixels; here a norm stands in that is the same in evaluation.
+espnet are the authors' files, https://github.com/sacmehta/ESPNet, pretrained/: they end with an output for void, and take blue
+before red, which is turned round. Their images are normalised by the training images' own mean and deviation, see `data.eval_transform`.
 transformers has no Segmenter and no SETR; what is the same there is the vision transformer, `ViTModel` and `ViTForImageClassification`.
 """
 
@@ -74,6 +77,38 @@ def _vit(final_norm: str | None) -> Rules:
         (rf"{block}layernorm_after\.", f"{ours}norm2."),
         (r"(?:vit\.)?layernorm\.", final_norm),
         (r"(?:vit\.)?pooler\.|classifier\.", None),  # of image classification
+    )
+
+
+def _espnet() -> Rules:
+    """The release's nets; in ESPNet's files ESPNet-C's keys begin with "encoder."."""
+    norm = (r"(?:bn\.)?act\.", "norm.1."), (r"bn\.(?:bn\.)?", "norm.0.")
+    inside = ((r"c1\.conv\.", "reduce."), *((rf"d{2**i}\.conv\.", f"branches.{i}.") for i in range(5)), *norm)
+
+    def pyramid(theirs: str, ours: str) -> Rules:
+        return tuple((theirs + part, ours + own) for part, own in inside)
+
+    def norm_act(theirs: str, ours: str) -> Rules:
+        return (rf"{theirs}\.bn\.", f"{ours}.0."), (rf"{theirs}\.act\.", f"{ours}.1.")
+
+    encoder = r"(?:encoder\.)?"
+    return (
+        (rf"{encoder}level1\.conv\.", "stem.0."),
+        *norm_act(f"{encoder}level1", "stem.1"),
+        *(rule for i in (1, 2, 3) for rule in norm_act(f"{encoder}b{i}", f"norm{i}")),
+        *(rule for i in (2, 3) for rule in pyramid(rf"{encoder}level{i}_0\.", f"down{i}.")),
+        *(rule for i in (2, 3) for rule in pyramid(rf"{encoder}level{i}\.(\d+)\.", rf"level{i}.\1.")),
+        (r"encoder\.classifier\.conv\.|classifier\.conv\.", "classifier."),
+        (r"br\.", "decoder.norm3."),
+        (r"up_l3\.0\.", "decoder.up3."),
+        (r"level3_C\.conv\.", "decoder.skip2."),
+        *norm_act(r"combine_l2_l3\.0", "decoder.mix2.0"),
+        *pyramid(r"combine_l2_l3\.1\.", "decoder.mix2.1."),
+        (r"up_l2\.0\.", "decoder.up2.0."),
+        *norm_act(r"up_l2\.1", "decoder.up2.1"),
+        (r"conv\.conv\.", "decoder.mix1.0."),
+        *norm_act(r"conv", "decoder.mix1.1"),
+        (r"classifier\.", "decoder.up1."),
     )
 
 
@@ -136,6 +171,7 @@ CONVERSIONS: dict[str, dict[str, Rules]] = {
         ),
     },
     "transformers": {"Segmenter": _vit("encoder.net.norm."), "SETR": _vit(None)},
+    "espnet": {"ESPNet": _espnet()},
 }
 
 
@@ -163,6 +199,7 @@ def convert(
         _join_attention(state, names)
         _fold_biases(state, own)
         _put_map_first(state)
+        _take_red_first(state)
     return state, names
 
 
@@ -180,6 +217,21 @@ def _put_map_first(state: dict[str, Tensor]) -> None:
     reduce, head = "pyramid.reduce.0.0.weight", "head.0.0.weight"
     if reduce in state and head in state:
         state[head] = state[head].roll(state[reduce].shape[1], dims=1)
+
+
+def _take_red_first(state: dict[str, Tensor]) -> None:
+    """ESPNet's release reads images as OpenCV does; they enter its first layer, and end the maps of three levels."""
+    if "down2.branches.0.weight" not in state:
+        return
+    seen = ["stem.0.", "norm1.", "norm2.", "down2.reduce.", "down3.reduce.", "decoder.skip2."]
+    mix = state.get("decoder.mix1.0.weight")
+    if mix is not None and mix.shape[1] - mix.shape[0] == 16 + 3:  # `image_in_decoder`
+        seen.append("decoder.mix1.0.")
+    for key, value in state.items():
+        if key.startswith(tuple(seen)) and value.ndim:
+            axis = 0 if value.ndim == 1 else 1
+            image = value.narrow(axis, value.shape[axis] - 3, 3)
+            state[key] = torch.cat([value.narrow(axis, 0, value.shape[axis] - 3), image.flip(axis)], axis)
 
 
 def _fold_biases(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:

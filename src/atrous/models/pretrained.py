@@ -19,8 +19,8 @@ def load_pretrained(model: nn.Module, spec: str, *, reset_head: bool = False) ->
     Args:
         model: One of ours, or an `Adapter` around the library's own.
         spec: The path of a checkpoint that `atrous train` wrote or of the model's state dict (`.ckpt`, `.pth`,
-            `.safetensors`), or `torchvision:PATH`, `smp:PATH` or `transformers:PATH` with the state dict of a net of that
-            library. A checkpoint of another stage of the same net will do, see `stage_keys` of `atrous.models.fcn.FCN`.
+            `.safetensors`), or `torchvision:PATH`, `smp:PATH`, `transformers:PATH` or `espnet:PATH` with the state dict of a net
+            of that library. A checkpoint of another stage of the same net will do, see `stage_keys` of `atrous.models.fcn.FCN`.
         reset_head: Whether the layers that depend on the number of classes start anew where the file's number differs.
 
     Returns:
@@ -31,14 +31,17 @@ def load_pretrained(model: nn.Module, spec: str, *, reset_head: bool = False) ->
         CheckpointError: If the file is missing, damaged or no state dict, a key of it finds no place, one of the model's is
             missing in it, or a shape differs.
     """
-    prefix, colon, rest = spec.partition(":")
-    library, path = (prefix, rest) if colon and prefix in CONVERSIONS else (None, spec)
+    library, path = split_spec(spec)
     own = model.state_dict()
     rules = () if library is None else _rules(model, library)
     state, names = convert(_read(path), rules, own)
-    stage: tuple[str, ...] = getattr(model, "stage_keys", ()) if library is None else ()
+    stage: tuple[str, ...] = getattr(model, "stage_keys", ()) if library in (None, "espnet") else ()
     filled = "encoder." if library == "transformers" else ""  # what the file must fill
     lost = [names[key] for key in state if key not in own and not key.startswith(stage)]
+    counters = {key: value for key, value in own.items() if key.endswith(".num_batches_tracked")}
+    state = (
+        {**counters, **state} if library is not None else state
+    )  # torch before 0.4.1 had none, and no net of ours uses them
     missing = [key for key in own if key not in state and key.startswith(filled) and not key.startswith(stage)]
     _check_keys(path, model, lost, missing)
     state = {key: value for key, value in state.items() if key in own}
@@ -46,6 +49,13 @@ def load_pretrained(model: nn.Module, spec: str, *, reset_head: bool = False) ->
         del state[key]
     model.load_state_dict(state, strict=False)
     return [key for key in own if key not in state]
+
+
+def split_spec(spec: str) -> tuple[str | None, Path]:
+    """The library whose net the file of `weights=` is of, None for ours, and the file."""
+    prefix, colon, rest = spec.partition(":")
+    library, path = (prefix, rest) if colon and prefix in CONVERSIONS else (None, spec)
+    return library, Path(path).expanduser()
 
 
 def _rules(model: nn.Module, library: str) -> Rules:
@@ -58,13 +68,12 @@ def _rules(model: nn.Module, library: str) -> Rules:
     return CONVERSIONS[library][name]
 
 
-def _read(path: str) -> dict[str, Tensor]:
+def _read(file: Path) -> dict[str, Tensor]:
     """The tensors of a state dict or of a checkpoint around one; nothing in the file can run code."""
-    file = Path(path).expanduser()
     if not file.is_file():
         libraries = ", ".join(f"{library}:PATH" for library in CONVERSIONS)
         raise CheckpointError(
-            f"no weights at {path}; give the PATH of a .ckpt, .pth or .safetensors file, or {libraries} for another library's"
+            f"no weights at {file}; give the PATH of a .ckpt, .pth or .safetensors file, or {libraries} for another library's"
         )
     held = read_weights(file)
     for wrapper in ("state_dict", "model"):  # Lightning's and ours; torchvision's training script
@@ -81,14 +90,14 @@ def _read(path: str) -> dict[str, Tensor]:
         held = {key.removeprefix(wrapped[0]): value for key, value in held.items()}
     tensors = {key: value for key, value in held.items() if isinstance(value, Tensor)} if isinstance(held, dict) else {}
     if not tensors:
-        raise CheckpointError(f"{path} holds a {type(held).__name__} without weights; save `model.state_dict()`")
+        raise CheckpointError(f"{file} holds a {type(held).__name__} without weights; save `model.state_dict()`")
     return tensors
 
 
 _WRAPPERS = ("module.", "_orig_mod.")  # DistributedDataParallel's and torch.compile's, before every key
 
 
-def _check_keys(path: str, model: nn.Module, lost: list[str], missing: list[str]) -> None:
+def _check_keys(path: Path, model: nn.Module, lost: list[str], missing: list[str]) -> None:
     faults = [
         f"{len(keys)} {what}, such as {keys[0]!r}"
         for keys, what in ((lost, "of its keys find no place"), (missing, "of the model's keys are missing in it"))
@@ -102,7 +111,7 @@ def _check_keys(path: str, model: nn.Module, lost: list[str], missing: list[str]
 
 
 def _check_shapes(
-    path: str, model: nn.Module, state: Mapping[str, Tensor], own: Mapping[str, Tensor], reset_head: bool
+    path: Path, model: nn.Module, state: Mapping[str, Tensor], own: Mapping[str, Tensor], reset_head: bool
 ) -> list[str]:
     """Returns the keys of class heads that start anew."""
     differing = [key for key in state if state[key].shape != own[key].shape]
@@ -110,18 +119,20 @@ def _check_shapes(
         return []
     example = f"{differing[0]} is {tuple(state[differing[0]].shape)} in the file and {tuple(own[differing[0]].shape)} in the model"
     classes = _count_classes(model)
-    found = {_classes_of_file(state[key], own[key], classes) for key in differing}
-    if found == {None} or len(found) > 1:
+    follows: tuple[str, ...] = getattr(model, "follow_classes", ())  # what has layers as wide as there are classes
+    found = {_classes_of_file(state[key], own[key], classes) for key in differing if not key.startswith(follows)}
+    if found == {None} or len(found) != 1:
         raise CheckpointError(
             f"{path} does not fit {type(model).__name__}: {len(differing)} shapes differ, such as {example}. Give the model the "
             "settings of the file's net"
         )
     if not reset_head:
+        void = classes + 1 in found and getattr(model, "void_output", None) is False
         raise CheckpointError(
             f"{path} has {found.pop()} classes and the model {classes}: {example}. Use reset_head=true to start the class head "
-            "anew, or data with the file's classes"
+            f"anew, or data with the file's classes{', or model.void_output=true if its last one is void' if void else ''}"
         )
-    return differing
+    return [key for key in state if key in differing or key.startswith(follows)]
 
 
 def _classes_of_file(theirs: Tensor, ours: Tensor, classes: int) -> int | None:
