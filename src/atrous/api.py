@@ -148,11 +148,12 @@ def train(*overrides: str) -> Run:
         return run
 
 
-def evaluate(ckpt: Run | Path | str, *words: str) -> Evaluation:
-    """Scores a checkpoint on a split as `atrous evaluate` does.
+def evaluate(ckpt: Run | Path | str | None, *words: str) -> Evaluation:
+    """Scores a network on a split as `atrous evaluate` does.
 
     Args:
-        ckpt: A checkpoint that `train` wrote, or its run or run folder, whose best one is taken.
+        ckpt: A checkpoint that `train` wrote, or its run or run folder, whose best one is taken; None: a published
+            network that the words name, such as "model=espnet", "weights=espnet:FILE", "data=camvid".
         words: Settings of conf/evaluate.yaml, such as "split=test", and changes to the checkpoint's config.
 
     Returns:
@@ -172,7 +173,8 @@ def evaluate(ckpt: Run | Path | str, *words: str) -> Evaluation:
     """
     with own_errors():
         prepare()
-        return score(read_settings("evaluate", EvaluateSettings, [f"ckpt={_place(ckpt)}", *words]))
+        own = [] if ckpt is None else [f"ckpt={_place(ckpt)}"]
+        return score(read_settings("evaluate", EvaluateSettings, [*own, *words]))
 
 
 def read_runs(*folders: Path | str, baseline: str | None = None) -> Study:
@@ -231,7 +233,7 @@ def compare(a: Scored | Sequence[Scored], b: Scored | Sequence[Scored], *, resam
 class EvaluateSettings:
     """See conf/evaluate.yaml."""
 
-    ckpt: Path | list[Path]
+    ckpt: Path | list[Path] | None
     split: Split
     accelerator: str | None
     out: Path | None
@@ -248,7 +250,13 @@ def score(settings: EvaluateSettings, *, callbacks: Sequence[Callback] = ()) -> 
     from atrous.engine.trainer import quiet_lightning
 
     quiet_lightning()
-    net = restore_all(settings.ckpt, settings.overrides, trusted=settings.trusted, accelerator=settings.accelerator)
+    net = restore_all(
+        settings.ckpt,
+        settings.overrides,
+        split=settings.split,
+        trusted=settings.trusted,
+        accelerator=settings.accelerator,
+    )
     return evaluate_checkpoint(
         net,
         settings.split,

@@ -15,7 +15,7 @@ from atrous.config.values import PositiveInt, Range, Size, Split
 class Settings:
     """See conf/export.yaml."""
 
-    ckpt: Path
+    ckpt: Path | None
     out: Path
     format: Literal["onnx", "torch", "both"]
     size: Size | None
@@ -36,12 +36,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(settings: Settings) -> None:
     """Says what the files take and how well they agree with the network."""
-    from atrous.engine.checkpoint import restore
+    from atrous.engine.ensemble import restore_all
     from atrous.engine.export import check_images, export
     from atrous.engine.trainer import quiet_lightning
 
     quiet_lightning()
-    restored = restore(settings.ckpt, settings.overrides, trusted=settings.trusted, accelerator="cpu")
+    restored = restore_all(
+        settings.ckpt, settings.overrides, split=settings.split, trusted=settings.trusted, accelerator="cpu"
+    )
     written = export(
         restored,
         check_images(restored, split=settings.split, paths=settings.images, count=settings.count),

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(settings: Settings) -> None:
     """Writes the labels, and what else is asked for, of all images."""
-    if (settings.ckpt is None) == (settings.method is None):
+    if settings.ckpt is not None and settings.method is not None:
         raise ConfigError(
             f"ckpt={settings.ckpt}, method={settings.method}: give one of them, ckpt=FILE of a network or a method, such as method=slic."
         )

@@ -39,12 +39,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(settings: Settings) -> None:
     """Shows the table, and writes it to `out`."""
-    from atrous.engine.subjects import of_models, of_runs
+    from atrous.engine.subjects import of_models, of_runs, of_words
 
     models, runs = _listed(settings.models), _listed(settings.runs)
-    subjects = [*of_models(models, settings.overrides), *of_runs(runs, settings.trusted)]
-    if not subjects:
-        subjects = list(of_models(["deeplabv3plus_small"], settings.overrides))
+    subjects = [*of_models(models, settings.overrides), *of_runs(runs, settings.trusted)] or [
+        of_words(settings.overrides)
+    ]
 
     from rich.console import Console
     from rich.progress import Progress

@@ -1,8 +1,9 @@
-"""Reads checkpoints, and rebuilds their networks."""
+"""Reads checkpoints and published weights, and rebuilds their networks."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from atrous.config.checks import check_config
-from atrous.config.compose import instantiate
+from atrous.config.compose import compose, instantiate
+from atrous.config.jobs import JobConfig
 from atrous.config.output_stride import follow_output_stride
 from atrous.config.overrides import with_overrides
 from atrous.config.trust import check_targets, read_class_info
 from atrous.config.upgrade import upgraded
 from atrous.encoders.weights_file import read_weights
-from atrous.engine.build import build_scorer
-from atrous.errors import CheckpointError
+from atrous.engine.build import build_datamodule, build_scorer
+from atrous.errors import CheckpointError, ConfigError
+from atrous.models.pretrained import load_pretrained, split_spec
+from atrous.runs.protocol import weights_of
 from atrous.runs.run import RESULT, load_run
 from atrous.system import devices
 from atrous.tasks.semantic import SemanticScorer
@@ -36,7 +40,8 @@ class Restored:
         config: The run's, with overrides applied, for one device.
         class_info: The classes that it was trained for.
         scorer: The network with its inference mode.
-        source: The checkpoint.
+        source: The checkpoint, or the file of published weights.
+        weights: Which weights those are, for the protocol.
         members: Of an ensemble, each network's own; the config and source are then the first one's.
     """
 
@@ -44,6 +49,7 @@ class Restored:
     class_info: ClassInfo
     scorer: SemanticScorer
     source: Path
+    weights: str
     members: tuple[Restored, ...] = ()
 
     @property
@@ -110,17 +116,53 @@ def restore(
     for part in ("model", "data", "inference"):
         check_targets(config.get(part), list(trusted), f"the checkpoint {path}")
     check_config(config)
-    one_device = {"devices": 1, "num_nodes": 1, "strategy": "auto", "sync_batchnorm": False, "_target_": TRAINER}
-    config["trainer"] |= {
-        "accelerator": devices.accelerator(accelerator, config["trainer"]["accelerator"]),
-        **one_device,
-    }
+    _use_one_device(config, accelerator)
     class_info = read_class_info(checkpoint["class_info"], f"the checkpoint {path}")
     scorer = build_scorer(config, class_info)
     prefix = "model."
     weights = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
     load_weights(scorer, weights, path)
-    return Restored(config, class_info, scorer, path)
+    return Restored(config, class_info, scorer, path, weights_of(config))
+
+
+def restore_published(words: Sequence[str], *, split: str = "val", accelerator: str | None = None) -> Restored:
+    """Builds a network that no run of ours trained and loads its weights.
+
+    Args:
+        words: As on `train`'s command line: the model, the file of its weights, and data whose classes are its.
+        split: Of the data that must be here; its class names and palette are the network's.
+        accelerator: As for `restore`.
+
+    Raises:
+        CheckpointError: If the file won't do, or leaves layers of the network at random.
+        ConfigError: If no weights are named, or a setting is impossible.
+        DataError: If the data can't be read.
+    """
+    config = JobConfig(compose("train", words, return_hydra_config=True)).resolved()
+    spec = config["weights"]
+    if spec is None:
+        raise ConfigError(
+            "ckpt=null: no network is given; give ckpt=FILE of a run, or weights=FILE with model=NAME and data=NAME of a published one."
+        )
+    check_config(config)
+    _use_one_device(config, accelerator)
+    class_info = build_datamodule(config).raw_dataset(split).class_info
+    scorer = build_scorer(config, class_info)
+    if left := load_pretrained(scorer.model, spec, reset_head=config["reset_head"]):
+        raise CheckpointError(
+            f"weights={spec} leaves {len(left)} tensors of the network at random, such as {left[0]}; give weights of the whole net, or train it "
+            "first: train.py weights=..."
+        )
+    library, source = split_spec(spec)
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    weights = f"{f'{library}:' if library else ''}{source.name}, sha256 {digest[:12]}"
+    return Restored(config, class_info, scorer, source, weights)
+
+
+def _use_one_device(config: dict[str, Any], accelerator: str | None) -> None:
+    one_device = {"devices": 1, "num_nodes": 1, "strategy": "auto", "sync_batchnorm": False, "_target_": TRAINER}
+    found = devices.accelerator(accelerator, config["trainer"]["accelerator"])
+    config["trainer"] |= {"accelerator": found, **one_device}
 
 
 TRAINER = "lightning.pytorch.Trainer"

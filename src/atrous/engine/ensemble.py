@@ -1,4 +1,4 @@
-"""Rebuilds one checkpoint, or several as an ensemble."""
+"""Rebuilds one network, or several as an ensemble."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from atrous.engine.checkpoint import Restored, check_classes, restore
+from atrous.engine.checkpoint import Restored, check_classes, restore, restore_published
 from atrous.errors import CheckpointError, ConfigError
 from atrous.inference.ensemble import Ensemble, Members
 from atrous.tasks.semantic import SemanticScorer
@@ -17,22 +17,26 @@ _DIVISION = ("folds", "fold", "split_seed", "split_rule", "val_fraction", "test_
 
 
 def restore_all(
-    paths: Path | Sequence[Path],
+    paths: Path | Sequence[Path] | None,
     overrides: Sequence[str] = (),
     *,
+    split: str = "val",
     trusted: Sequence[str] = (),
     accelerator: str | None = None,
 ) -> Restored:
     """Rebuilds the network of a checkpoint, or those of several, whose probabilities are averaged.
 
     Args:
-        paths: A checkpoint or its run folder, or a list of them.
+        paths: A checkpoint or its run folder, or a list of them; None: published weights that the overrides name.
         overrides, trusted, accelerator: As for `restore`; they are for each.
+        split: As for `restore_published`.
 
     Raises:
         CheckpointError: As `restore`; or if the networks have other classes, or see images normalised otherwise.
         ConfigError: As `restore`; or if the list is empty or names one twice.
     """
+    if paths is None:
+        return restore_published(overrides, split=split, accelerator=accelerator)
     if isinstance(paths, Path):
         return restore(paths, overrides, trusted=trusted, accelerator=accelerator)
     if not paths or len(set(paths)) < len(paths):

@@ -19,7 +19,7 @@ from atrous.engine.ensemble import check_division
 from atrous.engine.resolution import resolution_of
 from atrous.engine.trainer import build_trainer
 from atrous.pages.images import save_image, side_by_side
-from atrous.runs.protocol import protocol, weights_of
+from atrous.runs.protocol import protocol
 from atrous.runs.record import RunRecord
 from atrous.runs.run import Status
 from atrous.runs.scores import Evaluation, write_matrices
@@ -96,7 +96,7 @@ def evaluate_checkpoint(
     trainer = build_trainer(config["trainer"], callbacks=list(callbacks), loggers=[], folder=out or Path())
     members = restored.members or (restored,)
     resolution = "; ".join(dict.fromkeys(resolution_of(one.config["model"], one.scorer.model) for one in members))
-    weights = "; ".join(dict.fromkeys(weights_of(one.config) for one in members))
+    weights = "; ".join(dict.fromkeys(one.weights for one in members))
     scored = evaluate(trainer, scorer, datamodule, split, resolution=resolution, weights=weights, extra=extra)
     if out is not None:
         record = RunRecord(out, config, command=command)

@@ -48,10 +48,11 @@ def open_labeller(
     trusted: Sequence[str] = (),
     accelerator: str | None = None,
 ) -> Labeller:
-    """Opens a checkpoint or builds a method; one of them is given.
+    """Opens a checkpoint, published weights or a method.
 
     Args:
-        ckpt: A checkpoint, or its run folder; or a list of them, whose probabilities are averaged.
+        ckpt: A checkpoint, or its run folder; or a list of them, whose probabilities are averaged;
+            None: published weights that the overrides name, unless there is a method.
         method: Of conf/method.
         overrides: Changes to the checkpoint's config, or settings of the method and its data.
         split: train, val or test: also opens it.
@@ -71,8 +72,7 @@ def open_labeller(
         write = functools.partial(write_segments, build_method(config, datamodule), scribbles=scribbles)
         images = None if datamodule is None or split is None else _images(datamodule.dataset(split))
         return Labeller(write, "label values: the segments of each image, numbered from 0", images)
-    assert ckpt is not None  # one of them is given
-    restored = restore_all(ckpt, overrides, trusted=trusted, accelerator=accelerator)
+    restored = restore_all(ckpt, overrides, split=split or "val", trusted=trusted, accelerator=accelerator)
     info, images = restored.class_info, None
     if split is not None:
         dataset = build_datamodule(restored.config).dataset(split)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atrous.config.compose import CONF_DIR, compose_groups
+from atrous.config.compose import CONF_DIR, choice, compose_groups
 from atrous.config.trust import check_targets
 from atrous.errors import ConfigError
 from atrous.runs.run import CONFIG, RESULT, Run, read_result
@@ -51,6 +51,11 @@ def of_models(patterns: Sequence[str], overrides: Sequence[str]) -> Iterator[Sub
         for name in names:
             model = compose_groups([f"model={name}", *overrides, *own])["model"]
             yield Subject(" ".join([name, *(override.removeprefix("model.") for override in own)]), model)
+
+
+def of_words(overrides: Sequence[str]) -> Subject:
+    """The network of a training's command line."""
+    return Subject(choice("model", overrides), compose_groups(overrides)["model"])
 
 
 def of_runs(patterns: Sequence[str], trusted: list[str]) -> Iterator[Subject]:
