@@ -243,7 +243,7 @@ class EvaluateSettings:
     command: str
 
 
-def score(settings: EvaluateSettings, *, callbacks: Sequence[Callback] = ()) -> Evaluation:
+def score(asked: EvaluateSettings, *, callbacks: Sequence[Callback] = ()) -> Evaluation:
     """What `evaluate` does once its settings are read."""
     from atrous.engine.ensemble import restore_all
     from atrous.engine.evaluate import evaluate_checkpoint
@@ -251,19 +251,10 @@ def score(settings: EvaluateSettings, *, callbacks: Sequence[Callback] = ()) -> 
 
     quiet_lightning()
     net = restore_all(
-        settings.ckpt,
-        settings.overrides,
-        split=settings.split,
-        trusted=settings.trusted,
-        accelerator=settings.accelerator,
+        asked.ckpt, asked.overrides, split=asked.split, trusted=asked.trusted, accelerator=asked.accelerator
     )
     return evaluate_checkpoint(
-        net,
-        settings.split,
-        extra=settings.extra_metrics,
-        out=settings.out,
-        callbacks=callbacks,
-        command=settings.command,
+        net, asked.split, extra=asked.extra_metrics, out=asked.out, callbacks=callbacks, command=asked.command
     )
 
 
