@@ -32,7 +32,7 @@ class SegmentationLoss(nn.Module):
     Args:
         ignore_index: Mask value of the pixels that do not count.
         aux_weight: Weight of each auxiliary head's loss; 0.4 is from Zhao et al., "Pyramid Scene Parsing Network",
-            CVPR 2017, section 3.3.
+            CVPR 2017, section 5.1.
 
     Raises:
         ValueError: If `aux_weight` is negative.

@@ -10,7 +10,7 @@ Deviations:
 - The ASPP's image pooling takes the mean over the whole map, also in evaluation; the release's window is the training crop.
 - The defaults are the paper's; `refine` [1, 1] and `norm_between` false make the decoder of segmentation-models-pytorch, so
   that its weights fit.
-- timm's Xception hands out the low-level feature after the ReLU that follows it, and pads 3 x 3 strides symmetrically.
+- timm's Xception hands out the low-level feature after the ReLU that follows it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Ciresan, Giusti, Gambardella, Schmidhuber (2012) "Deep Neural Networks Segment Neuronal Membranes in Electron Microscopy
 Images", NIPS, https://papers.nips.cc/paper/4741, network N4. Nonlinearity and initialisation follow the ZNN authors'
-specification of N4, https://github.com/seung-lab/znn-release/blob/master/networks/N4.spec.
+specification of N4, https://github.com/seung-lab/znn-release/blob/e7b86e1/networks/N4.spec.
 
 The convolutional form computes the same from shared maps: Giusti, Ciresan, Masci, Gambardella, Schmidhuber (2013) "Fast
 Image Scanning with Deep Max-Pooling Convolutional Neural Networks", https://arxiv.org/abs/1302.1700, there by fragments
