@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atrous.config.checks import check_config
+from atrous.config.checks import check_training
 from atrous.config.command_line import COMMAND
 from atrous.config.compose import CONF_DIR, compose, compose_groups, prepare
 from atrous.config.jobs import compose_run
@@ -268,7 +268,7 @@ def start(config: dict[str, Any], folder: Path) -> tuple[Path, float]:
     Returns:
         The run folder, which with `resume=auto` may be an earlier one, and the score.
     """
-    check_config(config)
+    check_training(config)
     from atrous.studies.torchrun import launch, needs_launch
 
     starts = needs_launch(config["trainer"])

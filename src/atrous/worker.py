@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from atrous.config.checks import check_config
+from atrous.config.checks import check_training
 from atrous.config.compose import prepare, resolved
 from atrous.config.messages import describe, error_message
 from atrous.config.upgrade import upgraded
@@ -73,7 +73,7 @@ def run_saved(folder: Path) -> float:
         return _train(_config(folder), folder)
     with _failure_recorded(folder):
         config = {**_config(folder), "resume": "auto"}
-        check_config(config)
+        check_training(config)
         starts = needs_launch(config["trainer"])
         config, folder, earlier = choose_folder(config, folder, runs=folder, leads=is_main_process())
         if earlier is not None and earlier.finished:

@@ -7,10 +7,15 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Timer
 
+import atrous
 from atrous.cli import train
 from atrous.config.compose import CONF_DIR
+from atrous.engine.build import build_datamodule, build_task
+from atrous.engine.checkpoint import restore
 from atrous.optim.schedules import one_cycle, poly, step_decay
+from atrous.runs.run import load_run
 
 PLAIN = ["optimizer.momentum=0", "optimizer.weight_decay=0", "optimizer.head_multiplier=1", "scheduler=constant"]
 PLAIN += ["scheduler.warmup_fraction=0"]
@@ -201,10 +206,36 @@ def test_the_last_update_is_followed_by_a_validation(noted, result_of, overrides
     assert result_of(folder)["steps"] == validated[-1]
 
 
-def test_a_run_without_validations(capsys, tiny, tmp_path):
-    with pytest.raises(SystemExit):
-        train.main([*tiny, f"paths.runs={tmp_path}", "trainer.limit_val_batches=0"])
-    assert "4 updates and no validation" in capsys.readouterr().err
+def test_a_run_without_validations_ends_with_its_last_weights(train_run, result_of, capsys, tmp_path):
+    folder = train_run(tmp_path, "trainer.limit_val_batches=0", "~callbacks.best")
+    result = result_of(folder)
+    assert (result["status"], result["best_checkpoint"]) == ("finished", "checkpoints/last.ckpt")
+    assert "no validation has chosen a checkpoint" in capsys.readouterr().out
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert (last["global_step"], last["history_rows"]) == (4, 4)
+    assert atrous.evaluate(folder, "split=val").scores == pytest.approx(result["scores"])
+
+
+def test_a_run_out_of_time_is_validated_first(train_run, result_of, monkeypatch, tmp_path):
+    monkeypatch.setattr(Timer, "time_remaining", lambda self, stage=None: -1.0)
+    monkeypatch.setattr(Timer, "on_train_batch_end", lambda self, trainer, *args: setattr(trainer, "should_stop", True))
+    length = ["data.batch_size=8", "trainer.accumulate_grad_batches=2", "trainer.max_epochs=9"]
+    folder = train_run(tmp_path, "trainer.max_time={hours:1}", "trainer.check_val_every_n_epoch=8", *length)
+    result = result_of(folder)
+    assert (result["status"], result["steps"], result["out_of_time"]) == ("finished", 1, {"hours": 1})
+    assert result["best_checkpoint"] == "checkpoints/best.ckpt"
+
+
+def test_the_loss_of_validation_is_that_of_all_its_pixels(train_run, tmp_path):
+    folder = train_run(tmp_path, "trainer.max_epochs=1", "data.eval_batch_size=3")  # 3 and 1 images
+    logged = load_run(folder).history()["val/loss"][1]
+    net = restore(folder, ["data.eval_batch_size=4"])
+    datamodule = build_datamodule(net.config)
+    (batch,) = datamodule.eval_dataloader("val")
+    loss = build_task(net.config, datamodule).loss.eval()
+    with torch.no_grad():
+        expected = loss(net.scorer.eval()(batch["image"]), batch["mask"])
+    assert logged[-1] == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +247,24 @@ def test_a_run_without_validations(capsys, tiny, tmp_path):
         ("trainer.val_check_interval=null", "trainer.val_check_interval=null is impossible"),
         ("trainer.gradient_clip_algorithm=max", "gradient_clip_algorithm=max is impossible; give one of norm, value"),
         ("optimizer.layer_decay=abc", "optimizer.layer_decay=abc is impossible"),
+        ("+callbacks.best.save_top_k=3", "callbacks.best.filename="),
+        ("callbacks.best.mode=min", "callbacks.best.mode=max"),
+        ("callbacks.best.monitor=val/loss", "callbacks.best.mode=min"),
+        ("callbacks.best.monitor=val/miuo", "did you mean 'val/miou'"),
+        ("+callbacks.best.save_last=true", "callbacks.last writes last.ckpt"),
+        (
+            "+callbacks.stop={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/miou}",
+            "callbacks.stop.mode=max",
+        ),
+        (
+            "+callbacks.mine={_target_:lightning.pytorch.callbacks.ModelCheckpoint,monitor:val/miou,mode:max}",
+            "callbacks.mine.monitor=val/miou",
+        ),
+        ("~callbacks.last", "callbacks.last is missing"),
+        ("+trainer.fast_dev_run=true", "trainer.max_steps=1"),
+        ("+trainer.limit_test_batches=2", "trainer.limit_test_batches=2"),
+        ("logger=null", "logger=csv"),
+        ("~loss", "loss=cross_entropy"),
         ("optimizer._target_=torch.optim.NAdam", "optimizer=custom optimizer.algorithm=torch.optim.NAdam"),
     ],
 )

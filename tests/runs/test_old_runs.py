@@ -88,6 +88,11 @@ def test_a_finished_one_is_found_by_its_command(runs, capfd, name):
     assert (runs / name / "result.json").read_text() == before
 
 
+def history(folder):
+    with (folder / "metrics.csv").open() as file:
+        return [*csv.DictReader(file)]
+
+
 def test_a_killed_one_goes_on_to_the_same_end(runs):
     (result,) = (runs / "half").rglob("result.json")
     (expected,) = (OLD / "expected").rglob("result.json")
@@ -97,7 +102,11 @@ def test_a_killed_one_goes_on_to_the_same_end(runs):
     assert len(json.loads(result.read_text())["resumed"]) == 1
     same_processor = json.loads(expected.read_text())["provenance"]["hardware"]["processor"] == processor_name()
     if same_processor:
-        assert differences(expected.parent, result.parent) == ["result.json: fingerprint"]  # of another version
+        found = differences(expected.parent, result.parent)
+        assert sorted(found) == ["metrics.csv", "result.json: fingerprint"]  # of another version
+        then, now = (history(run.parent) for run in (expected, result))
+        assert {key for row in now for key in row} - {key for row in then for key in row} == {"val/loss"}
+        assert then == [{key: value for key, value in row.items() if key != "val/loss"} for row in now]
     else:
         weights = [torch.load(run.parent / "checkpoints" / "best.ckpt")["state_dict"] for run in (expected, result)]
         torch.testing.assert_close(*weights, atol=1e-4, rtol=0)

@@ -387,8 +387,12 @@ def test_resume_is_auto_or_false(capsys, tmp_path):
     assert "resume=true is impossible; give auto" in capsys.readouterr().err
 
 
-MINE = ["+callbacks.mine._target_=lightning.pytorch.callbacks.ModelCheckpoint", "+callbacks.mine.monitor=val/miou"]
-MINE += ["+callbacks.mine.save_top_k=2", "'+callbacks.mine.dirpath=${hydra:runtime.output_dir}/mine'"]
+MINE = ["+callbacks.mine._target_=lightning.pytorch.callbacks.ModelCheckpoint", "+callbacks.mine.monitor=val/dice"]
+MINE += [
+    "+callbacks.mine.save_top_k=2",
+    "+callbacks.mine.mode=max",
+    "'+callbacks.mine.dirpath=${hydra:runtime.output_dir}/mine'",
+]
 
 
 def best_of(folder):

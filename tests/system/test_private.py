@@ -26,7 +26,7 @@ class Notes(Callback):
         self.validated, self.done = [], []
 
     def on_fit_start(self, trainer, pl_module):
-        private.validate_after(trainer, trainer.max_steps)
+        private.validate_at_end(trainer, trainer.max_steps, lambda: None)
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         self.done.append(private.batches_done(trainer))

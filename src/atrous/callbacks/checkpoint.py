@@ -25,7 +25,7 @@ _DUE = 1  # a save for its time; larger numbers are signals
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves last.ckpt when a validation begins, every few minutes, and when a signal asks the training to stop.
+    """Saves last.ckpt when a validation begins, every few minutes, when a signal asks the training to stop, and at its end.
 
     It is saved between two updates, when the first has logged its metrics and applied its gradients, or at the start of a
     validation, which a resumed training then repeats. A signal during a validation therefore stops the run at once.
@@ -63,6 +63,11 @@ class LastCheckpoint(Checkpoint):
     def _folder(self) -> Path:
         """The run folder."""
         return self._path.parent.resolve().parent
+
+    @property
+    def path(self) -> Path:
+        """Of last.ckpt."""
+        return self._path
 
     @property
     def seconds(self) -> float:
@@ -122,9 +127,16 @@ class LastCheckpoint(Checkpoint):
         if batch_idx % trainer.accumulate_grad_batches == 0:
             wish = self._wish(trainer)
             if wish:
-                self._save(trainer)
+                self.save(trainer)
             if wish > _DUE:
                 raise Interrupted(wish)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        done = batch_idx + 1
+        if done % trainer.accumulate_grad_batches and done != trainer.num_training_batches:
+            trainer.should_stop = False  # gradients wait to be used; what asks for it, such as a Timer, asks again
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
@@ -135,7 +147,7 @@ class LastCheckpoint(Checkpoint):
             return  # gradients wait to be used, and a checkpoint does not hold them
         wish = self._wish(trainer)
         self._validation_due = True
-        self._save(trainer)
+        self.save(trainer)
         self._validation_due = False
         if wish > _DUE:
             raise Interrupted(wish)
@@ -176,7 +188,8 @@ class LastCheckpoint(Checkpoint):
             wish = int(trainer.strategy.reduce(wanted, reduce_op="max"))
         return wish
 
-    def _save(self, trainer: pl.Trainer) -> None:
+    def save(self, trainer: pl.Trainer) -> None:
+        """Saves last.ckpt; between two updates, or as a validation begins."""
         for logger in _histories(trainer):
             logger.sync()
         trainer.save_checkpoint(self._path, weights_only=False)

@@ -34,7 +34,9 @@ class Progress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = time.monotonic()
-        best = getattr(trainer.checkpoint_callback, "best_model_score", None)  # of a run that goes on
+        monitor = pl_module.main_score.monitor  # type: ignore[union-attr]
+        keepers = [keeper for keeper in trainer.checkpoint_callbacks if getattr(keeper, "monitor", None) == monitor]
+        best = getattr(keepers[0], "best_model_score", None) if keepers else None  # of a run that goes on
         self._best = self._best if best is None else float(best)
         if not trainer.is_global_zero:
             return
@@ -71,9 +73,10 @@ class Progress(pl.Callback):
         self._best = main.best([self._best, score])
         self._scores = f"  val {main.name} {score:.3f} (best {self._best:.3f})"
         if trainer.is_global_zero and not self.console.is_terminal:
-            loss = float(trainer.callback_metrics.get("train/loss", float("nan")))
+            loss = trainer.callback_metrics.get("train/loss")  # none before a resumed training's first update
+            loss_text = "" if loss is None else f"  loss {float(loss):.3f}"
             minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-            self.console.print(f"{_place(trainer)}  loss {loss:.3f}{self._scores}  after {minutes}:{seconds:02d}")
+            self.console.print(f"{_place(trainer)}{loss_text}{self._scores}  after {minutes}:{seconds:02d}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close()

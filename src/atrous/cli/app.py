@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from atrous.config.checks import check_words
 from atrous.config.compose import hydra_app, prepare
 from atrous.config.messages import error_message
 from atrous.config.settings import read_settings
@@ -38,6 +39,7 @@ def run_hydra(task: Callable[[Any], Any], config_name: str, argv: Sequence[str] 
     # Hydra's parser takes no flag between settings.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     with errors_as_messages():
+        check_words(sys.argv[1:])
         hydra_app(task, config_name)()
 
 

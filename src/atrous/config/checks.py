@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from atrous.config.values import Help, NonNegativeInt, NotEmpty, PositiveInt, Range, Split, checked
 from atrous.encoders.catalog import check_encoder
 from atrous.errors import ConfigError
+from atrous.system.text import setting
 
 _STRIDE = Annotated[PositiveInt, Help("a power of two such as 8, 16 or 32")]
 _RATES = Annotated[list[PositiveInt], Help("whole numbers from 1 on, such as 'model.dilations=[6,12,18]'"), NotEmpty()]
@@ -163,6 +165,92 @@ def check_config(config: dict[str, Any]) -> None:
         raise ConfigError(needs_gpu("16-mixed"))
     _check_sharding(config)
     _check_compile(config.get("task", {}).get("compile", False))
+
+
+def check_training(config: dict[str, Any]) -> None:
+    """`check_config`, and what a training needs beside a network that is only restored.
+
+    Raises:
+        ConfigError: As `check_config`.
+    """
+    if "method" not in config:
+        for group, usual in _NEEDED.items():
+            if not isinstance(config.get(group), dict) or not config[group]:
+                raise ConfigError(
+                    f"{group}={config.get(group) or 'null'} is impossible: a training needs it; give {group}={usual}."
+                )
+        for key, why in _NOT_OF_A_RUN.items():
+            if (value := config["trainer"].get(key, why[0])) != why[0]:
+                raise ConfigError(f"trainer.{key}={setting(value)} {why[1]}.")
+        _check_callbacks(config["callbacks"])
+    check_config(config)
+
+
+_NEEDED = {
+    "model": "deeplabv3plus",
+    "loss": "cross_entropy",
+    "optimizer": "sgd",
+    "scheduler": "poly",
+    "task": "semantic",
+    "inference": "whole",
+    "trainer": "default",
+    "callbacks": "default",
+    "logger": "csv",
+}
+# Settings of Lightning's trainer with which no run comes about: the value that leaves them out, and what they would do.
+_NOT_OF_A_RUN: dict[str, tuple[Any, str]] = {
+    "fast_dev_run": (False, "would leave no checkpoint and no history; to try a run, use trainer.max_steps=1"),
+    "barebones": (False, "would leave no checkpoint and no history; leave it out"),
+    "enable_checkpointing": (True, "would leave no weights; leave it out"),
+    "limit_test_batches": (1.0, "would score a part of the split as the whole; leave it out"),
+}
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuses words that Hydra's error for does not name: a group that is to be nothing."""
+    for word in words:
+        key, _, value = word.partition("=")
+        if key in _NEEDED and value in ("null", "None"):
+            raise ConfigError(f"{word} is impossible: a training needs it; give {key}={_NEEDED[key]}.")
+
+
+def _check_callbacks(callbacks: dict[str, Any]) -> None:
+    """What would keep or choose other checkpoints than is meant."""
+    if "last" not in callbacks:
+        raise ConfigError("callbacks.last is missing, which writes the checkpoint that a run ends with; leave it in.")
+    taken: dict[str, str] = {}
+    for name, options in callbacks.items():
+        kind = str(options.get("_target_")).rpartition(".")[2]
+        if kind not in ("ModelCheckpoint", "EarlyStopping"):
+            continue
+        monitor, mode = str(options.get("monitor")), options.get("mode", "min")  # Lightning's
+        better = "min" if monitor.endswith("/loss") else "max" if monitor.startswith("val/") else mode
+        if mode != better:
+            raise ConfigError(
+                f"callbacks.{name}.mode={mode} would take the worst {monitor} for the best; set callbacks.{name}.mode={better}."
+            )
+        if kind == "EarlyStopping":
+            continue
+        several = options.get("save_top_k", 1) != 1
+        file = str(options.get("filename"))
+        if options.get("save_top_k", 1) == 0 or options.get("save_last"):
+            key = "save_last" if options.get("save_last") else "save_top_k"
+            raise ConfigError(
+                f"callbacks.{name}.{key}={setting(options[key])} is impossible: callbacks.last writes last.ckpt, and one checkpoint "
+                "or more is chosen; leave it out, or take the callback away."
+            )
+        if several and options.get("enable_version_counter") is False and "{" not in file:
+            raise ConfigError(
+                f"callbacks.{name}.save_top_k={options['save_top_k']} would write all of them as {file}.ckpt; give each a name, such as "
+                f"'callbacks.{name}.filename=\"{file}-{{step}}\"'."
+            )
+        keys = {"monitor": monitor, "filename": f"{options.get('dirpath')}/{file}"}
+        for key, value in keys.items():
+            if (other := taken.setdefault(value, name)) != name:
+                raise ConfigError(
+                    f"callbacks.{name}.{key}={options.get(key)} is that of callbacks.{other}; give another one, or keep several by "
+                    f"callbacks.{other}.save_top_k."
+                )
 
 
 def _check_values(config: dict[str, Any], possible: dict[str, Any]) -> None:

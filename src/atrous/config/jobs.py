@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.resolvers import oc
 
+from atrous.config.checks import check_words
 from atrous.config.command_line import COMMAND, command_line
 from atrous.config.compose import compose, hydra_config, resolved
 from atrous.errors import ConfigError
@@ -102,6 +103,7 @@ def compose_run(overrides: Sequence[str]) -> tuple[dict[str, Any], Path]:
         )
     if impossible := [word for word in overrides if "=" not in word and not word.startswith("~")]:
         raise ConfigError(f"{impossible[0]!r} is no setting of a training; give key=value, such as model=pspnet.")
+    check_words(overrides)
     job = JobConfig(compose("train", overrides, return_hydra_config=True))
     with hydra_config(job.whole):
         wanted = Path(job.whole.hydra.run.dir).absolute()

@@ -23,6 +23,8 @@ def error_message(error: BaseException) -> str | None:
     """The text to show for an error the user can mend, or None where it is not one."""
     if isinstance(error, AtrousError):
         return _without_worker_traceback(str(error))
+    if told := _of_the_machine(error):
+        return told
     if isinstance(error, OSError) and error.filename is not None:
         unwritable = (
             isinstance(error, PermissionError | FileExistsError | NotADirectoryError) or error.errno == errno.EROFS
@@ -47,6 +49,33 @@ def error_message(error: BaseException) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException):
         text = f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
         return text.expandtabs(4)  # Hydra's lists of choices have some
+    return None
+
+
+def _of_the_machine(error: BaseException) -> str | None:
+    """What is said where memory or disk are used up; imports no torch, whose errors these may be."""
+    causes, text = [error], ""
+    while (before := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(before)
+    for cause in causes:
+        text = str(cause)
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            place = f" ({cause.filename})" if cause.filename else ""
+            return (
+                f"the disk is full{place}: {cause.strerror}. Free some of it, or give another folder by paths.runs=..., and go on with "
+                "resume=auto; the checkpoints written before are kept."
+            )
+        if (
+            type(cause).__name__ == "OutOfMemoryError"
+            or isinstance(cause, MemoryError)
+            or "can't allocate memory" in text
+        ):
+            words = (text.strip().splitlines() or ["out of memory"])[0].split(". ")[0]
+            return (
+                f"the memory does not suffice: {words}. Lower data.batch_size, or keep it and raise "
+                "trainer.accumulate_grad_batches; model.encoder.gradient_checkpointing=true and trainer.precision=bf16-mixed need less, "
+                "too. In an evaluation lower data.eval_batch_size, or use inference=slide."
+            )
     return None
 
 

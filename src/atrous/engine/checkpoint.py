@@ -26,7 +26,7 @@ from atrous.engine.build import build_datamodule, build_scorer
 from atrous.errors import CheckpointError, ConfigError
 from atrous.models.pretrained import load_pretrained, split_spec
 from atrous.runs.protocol import weights_of
-from atrous.runs.run import RESULT, load_run
+from atrous.runs.run import RESULT, Run, load_run
 from atrous.system import devices
 from atrous.tasks.semantic import SemanticScorer
 from atrous.types import ClassInfo
@@ -106,7 +106,7 @@ def restore(
                 f"{path} is the run of a method, which has no weights. Its scores are in {path / RESULT}; to score another split, "
                 "train.py method=... eval_split=...; to segment images, predict method=... images=..."
             )
-        path = path / "checkpoints" / "best.ckpt"
+        path = Run.at(path).checkpoint
     checkpoint = load_checkpoint(path)
     for key in ("config", "class_info"):
         if key not in checkpoint:

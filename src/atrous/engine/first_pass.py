@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from atrous.config.messages import check_name
 from atrous.data.datamodule import SegmentationDataModule
 from atrous.data.sampling import Transformed
 from atrous.errors import AtrousError, ConfigError
@@ -40,6 +41,7 @@ def check_parts(task: SemanticTask, datamodule: SegmentationDataModule, config: 
             output = _forward(task, size, what, config["model"])
             _check_classes(output, task, config["model"])
             _check_loss(output, task, size, str(config["loss"].get("_target_")))
+    _check_monitors(task, config["callbacks"])
     _check_schedule(task, str(config["scheduler"].get("_target_")))
 
 
@@ -134,6 +136,15 @@ def _check_schedule(task: SemanticTask, target: str) -> None:
         raise ConfigError(f"scheduler._target_={target} fails: {_words(error)}. {wanted}") from error
     if not isinstance(factor, int | float):
         raise ConfigError(f"scheduler._target_={target} returns a {type(factor).__name__}. {wanted}")
+
+
+def _check_monitors(task: SemanticTask, callbacks: dict[str, Any]) -> None:
+    """What callbacks watch is logged; a callback of somebody else's may log more."""
+    if not all(str(options["_target_"]).startswith(("atrous.", "lightning.")) for options in callbacks.values()):
+        return
+    for name, options in callbacks.items():
+        if options.get("monitor") is not None:
+            check_name(f"score in callbacks.{name}.monitor", options["monitor"], sorted(task.logged))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from atrous.callbacks.prune import Pruned
 from atrous.config.compose import build
 from atrous.config.messages import describe
 from atrous.config.signatures import check_signatures
-from atrous.data.datamodule import SegmentationDataModule
 from atrous.data.quick_check import fingerprint
 from atrous.engine.build import build_datamodule, build_loggers, build_task, network_name, unsharded
 from atrous.engine.checkpoint import load_checkpoint, load_weights
@@ -77,7 +76,8 @@ def run(config: dict[str, Any], folder: Path, report: TrainingReport | None = No
                 record.end(Status.INTERRUPTED, signal=stopped.name)
                 report.stop(f"\n{stopped.name}: stopped. To go on: the same command with resume=auto")
             elif record:
-                record.end(Status.FAILED, error=describe(failure))
+                with suppress(OSError):  # of a full disk: the run then counts as killed
+                    record.end(Status.FAILED, error=describe(failure))
             close(loggers, exit_code=128 + stopped.number if stopped else 1)
             if failure is error:
                 raise
@@ -109,11 +109,10 @@ def _fit_and_score(
         record.know_files(config, prints)
     task = build_task(config, datamodule)
     check_parts(task, datamodule, config)
-    callbacks = [build(options, f"callbacks.{name}") for name, options in config["callbacks"].items()]
-    keeper = next((callback for callback in callbacks if isinstance(callback, LastCheckpoint)), None)
-    if keeper:
-        keeper.signals = signals
-    trainer = build_trainer(config["trainer"], callbacks=callbacks, loggers=loggers, folder=folder)
+    callbacks = {name: build(options, f"callbacks.{name}") for name, options in config["callbacks"].items()}
+    keeper: LastCheckpoint = callbacks["last"]
+    keeper.signals = signals
+    trainer = build_trainer(config["trainer"], callbacks=[*callbacks.values()], loggers=loggers, folder=folder)
     start = _starting_point(folder if config["resume"] == "auto" else None, config["ckpt_path"], task)
     if record:
         warn_of_slow_precision(trainer)
@@ -131,7 +130,17 @@ def _fit_and_score(
             record.write()
         report.resume(start.notes)
 
-    best, seconds = _fit(trainer, task, datamodule, start.checkpoint, keeper)
+    trainer.fit(task, datamodule=datamodule, ckpt_path=start.checkpoint, weights_only=True)
+    seconds = keeper.seconds  # those of earlier processes of the run included
+    chosen = getattr(callbacks.get("best"), "best_model_path", "")
+    best = Path(chosen) if chosen else keeper.path
+    if not best.exists():
+        raise TrainingError(
+            f"the run ended after {trainer.global_step} updates, before there was a checkpoint, as where trainer.max_time="
+            f"{config['trainer']['max_time']} leaves no time for one; raise it."
+        )
+    if not chosen:
+        report.stop(f"no validation has chosen a checkpoint; the last one is scored, {short(best)}\n")
     scorer = unsharded(task, config)
     load_weights(scorer, load_checkpoint(best)["state_dict"], best)
     scored = evaluate(
@@ -200,23 +209,3 @@ def _starting_point(folder: Path | None, given: str | None, task: SemanticTask) 
     load_weights(task, checkpoint["state_dict"], path)
     steps = int(checkpoint["global_step"])
     return _Start(path, own is not None, steps, [*notes, f"goes on from {short(path)}, after {steps} updates"])
-
-
-def _fit(
-    trainer: pl.Trainer,
-    task: SemanticTask,
-    datamodule: SegmentationDataModule,
-    checkpoint: Path | None,
-    keeper: LastCheckpoint | None,
-) -> tuple[Path, float]:
-    """Trains. Returns the best checkpoint and the seconds it took, those of earlier processes of the run included."""
-    started = time.monotonic()
-    trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-    seconds = keeper.seconds if keeper else time.monotonic() - started
-    best = Path(trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
-    if best == Path():
-        raise TrainingError(
-            f"the run ended after {trainer.global_step} updates and no validation, so there is no checkpoint to score. Raise "
-            "trainer.limit_val_batches."
-        )
-    return best, seconds

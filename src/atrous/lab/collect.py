@@ -68,7 +68,7 @@ class Collector:
         }
 
     def _checkpoint(self, run: Run) -> Path | None:
-        path = run.folder / str(run.result.get("best_checkpoint") or "checkpoints/best.ckpt")
+        path = run.checkpoint
         if path.is_file():
             return path
         self.left_out.append(

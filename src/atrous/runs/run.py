@@ -133,6 +133,10 @@ class Run:
         """What a sweeper is told: the score, or that which a pruned run had come to on val."""
         return number(self.result.get(f"val_{self.main_score.key}")) if self.status == Status.PRUNED else self.score
 
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / str(self.result.get("best_checkpoint") or "checkpoints/best.ckpt")
+
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:
         """The classes' names, of a finished run."""

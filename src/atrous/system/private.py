@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -14,13 +15,19 @@ if TYPE_CHECKING:
 __all__ = ["TorchDispatchMode", "tree_flatten", "tree_map"]
 
 
-def validate_after(trainer: Trainer, last: int | float) -> None:
-    """Lets a training validate after update `last`, too; Lightning does at multiples of an interval only."""
+def validate_at_end(trainer: Trainer, last: int | float, otherwise: Callable[[], None]) -> None:
+    """Lets a training validate after update `last`, or where it is told to stop; Lightning does at multiples of an interval only.
+
+    Where there are no validations it calls `otherwise` then, between two batches.
+    """
     loop = trainer.fit_loop.epoch_loop
     due = loop._should_check_val_fx
 
     def due_or_last(data_fetcher: Any) -> bool:
-        return due(data_fetcher) or (trainer.enable_validation and trainer.global_step >= last)
+        over = trainer.global_step >= last or trainer.should_stop
+        if over and not trainer.enable_validation:
+            otherwise()
+        return due(data_fetcher) or (over and trainer.enable_validation)
 
     loop._should_check_val_fx = due_or_last  # type: ignore[method-assign]
 

@@ -19,12 +19,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from atrous.data.sampling import STAND_IN
 from atrous.errors import ConfigError
 from atrous.inference.image import ImageBatch
-from atrous.inference.labels import most_likely, strip_labels
+from atrous.inference.labels import labels, most_likely, strip_labels
 from atrous.inference.mode import InferenceMode
 from atrous.inference.whole import WholeImage
 from atrous.metrics.confusion import ConfusionMatrix
 from atrous.metrics.main_score import MEAN_IOU
 from atrous.metrics.scores import per_class, summary
+from atrous.metrics.weighted_mean import WeightedMean
 from atrous.types import Batch, ClassInfo, SegOutput, has_void_output
 
 
@@ -77,15 +78,15 @@ class SemanticScorer(pl.LightningModule):
             (most_likely(scores), (scores.amax(1) - scores.logsumexp(1)).exp())
             for scores in self.inference(self.model, pixels)
         ]
-        labels, confidence = (torch.cat(parts, dim=1) for parts in zip(*strips, strict=True))
-        return labels, confidence
+        found, confidence = (torch.cat(parts, dim=1) for parts in zip(*strips, strict=True))
+        return found, confidence
 
 
 class SemanticTask(SemanticScorer):
     """Trains `model` with `loss` and scores it by one dataset-level confusion matrix.
 
     Logs `train/loss` and `lr` per step; `val/miou` and the other scores of `metrics.scores.summary` per validation,
-    and `val/iou/<class>`.
+    `val/iou/<class>`, and `val/loss`: the mean of the batches' losses, each weighted by its labelled pixels.
 
     Args:
         model, class_info, channels_last, inference: As for `SemanticScorer`.
@@ -121,6 +122,14 @@ class SemanticTask(SemanticScorer):
         self.confusion = ConfusionMatrix(
             num_classes=class_info.num_classes, ignore_index=class_info.ignore_index, void=self.void_output
         )
+        self.validation_loss = WeightedMean()
+
+    @property
+    def logged(self) -> set[str]:
+        """The names of all that it logs."""
+        scores = [*summary(np.eye(self.class_info.num_classes, dtype=np.int64)), "loss"]
+        names = [*scores, *(f"iou/{name}" for name in self.class_info.names)]
+        return {"train/loss", "lr", *(f"val/{name}" for name in names)}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss: Tensor = self.loss(self(batch["image"]), batch["mask"])
@@ -138,12 +147,17 @@ class SemanticTask(SemanticScorer):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         if is_stand_in(batch):
             return
-        self.confusion.update(self.predict_labels(batch["image"], WholeImage()), batch["mask"])
+        output, mask = self(batch["image"]), batch["mask"]
+        self.confusion.update(labels(output.logits, (mask.shape[-2], mask.shape[-1])), mask)
+        pixels = (mask != self.class_info.ignore_index).sum()
+        self.validation_loss.update(self.loss(output, mask), pixels)
 
     def on_validation_epoch_end(self) -> None:
         confusion = self.confusion.compute().cpu().numpy()
         self.confusion.reset()
         scores = {f"val/{name}": value for name, value in summary(confusion).items()}
+        scores["val/loss"] = float(self.validation_loss.compute())
+        self.validation_loss.reset()
         iou = per_class(confusion)["iou"]
         scores |= {f"val/iou/{name}": float(value) for name, value in zip(self.class_info.names, iou, strict=True)}
         self.log_dict(scores)
