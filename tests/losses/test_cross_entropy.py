@@ -51,6 +51,22 @@ def test_equals_the_formula(weights: list[float] | None, smoothing: float, memor
     assert found.item() == pytest.approx(formula(logits, mask, weights, smoothing), rel=1e-5)
 
 
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_is_divided_by_the_pixels_as_in_caffe(weights: list[float] | None) -> None:
+    logits, mask = batch()
+    logits.requires_grad_()
+    loss = CrossEntropy(class_weights=weights, normalise="pixels")(SegOutput(logits), mask)
+    resized = F.interpolate(logits.detach(), (H, W), mode="bilinear", align_corners=False)
+    chosen = resized.log_softmax(1).gather(1, mask.clamp(max=C - 1)[:, None])[:, 0]
+    w = torch.ones(C) if weights is None else torch.tensor(weights)
+    counted = mask != 255
+    assert loss.item() == pytest.approx(
+        -(w[mask[counted]] * chosen[counted]).sum().item() / counted.sum().item(), rel=1e-5
+    )
+    mask[:] = 255
+    assert CrossEntropy(class_weights=weights, normalise="pixels")(SegOutput(logits), mask).item() == 0
+
+
 @pytest.mark.parametrize("size", [(2, 3), (3, 4), (1, 1), (9, 13)])
 def test_resizes_logits_to_the_mask(size: tuple[int, int]) -> None:
     logits, mask = batch(1, size)
@@ -151,6 +167,7 @@ def test_wrong_number_of_class_weights() -> None:
     ("settings", "message"),
     [
         ({"label_smoothing": 1.5}, r"label_smoothing 1\.5 is out of range; give a share from 0 to 1"),
+        ({"normalise": "images"}, r"normalise 'images' is not possible; give one of weights, pixels"),
         ({"aux_weight": -0.1}, r"aux_weight -0\.1 is negative; give 0 or more"),
         ({"class_weights": [1.0, -1.0]}, r"class_weights \[1\.0, -1\.0\]: give one weight per class, each 0 or more"),
         ({"class_weights": []}, r"class_weights \[\]: give one weight per class"),

@@ -52,6 +52,7 @@ POSSIBLE: dict[str, Any] = {
     "optimizer.weight_decay": _RATE,
     "optimizer.head_multiplier": _RATE,
     "optimizer.layer_decay": _RATE,
+    "loss.normalise": Literal["weights", "pixels"],
     "inference.crf.iterations": PositiveInt,
     "trainer.accumulate_grad_batches": PositiveInt,
     "trainer.check_val_every_n_epoch": PositiveInt | None,

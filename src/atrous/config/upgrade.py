@@ -44,7 +44,8 @@ MEANT_OF: dict[str, dict[str, Any]] = {
         "fold": None,
         "group": None,
         "stratify": None,
-    }
+    },
+    "atrous.losses.cross_entropy.CrossEntropy": {"normalise": "weights"},
 }
 
 

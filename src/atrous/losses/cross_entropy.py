@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Literal, Unpack, get_args
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from atrous.losses.pixel_loss import PixelLoss, PixelSettings
 from atrous.losses.strips import map_strips
+
+Normalise = Literal["weights", "pixels"]
 
 
 class CrossEntropy(PixelLoss):
@@ -20,6 +22,9 @@ class CrossEntropy(PixelLoss):
         settings: As for `PixelLoss`.
         label_smoothing: Share of the target that is spread evenly over all classes, 0 to 1 (Szegedy et al., "Rethinking the
             Inception Architecture for Computer Vision", CVPR 2016).
+        normalise: What the weighted sum over the pixels is divided by: "weights", the sum of their classes' weights, as in
+            `F.cross_entropy`, or "pixels", their number, as in Caffe (`SoftmaxWithLossLayer` of
+            https://github.com/alexgkendall/caffe-segnet). Without class weights both are the same.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -29,6 +34,7 @@ class CrossEntropy(PixelLoss):
         self,
         *,
         label_smoothing: float = 0.0,
+        normalise: Normalise = "weights",
         **settings: Unpack[PixelSettings],
     ) -> None:
         super().__init__(**settings)
@@ -36,7 +42,10 @@ class CrossEntropy(PixelLoss):
             raise ValueError(
                 f"label_smoothing {label_smoothing} is out of range; give a share from 0 to 1, such as 0.1"
             )
+        if normalise not in get_args(Normalise):
+            raise ValueError(f"normalise {normalise!r} is not possible; give one of {', '.join(get_args(Normalise))}")
         self.label_smoothing = label_smoothing
+        self.normalise = normalise
 
     def head_loss(self, logits: Tensor, mask: Tensor) -> Tensor:
         weights = self.weights_for(logits)
@@ -51,4 +60,5 @@ class CrossEntropy(PixelLoss):
                 label_smoothing=self.label_smoothing,
             )
 
-        return self.mean(map_strips(logits, mask, weighted).sum(), self.weights_of(logits, mask).sum())
+        whole = self.weights_of(logits, mask) if self.normalise == "weights" else self.counted(mask)
+        return self.mean(map_strips(logits, mask, weighted).sum(), whole.sum())
