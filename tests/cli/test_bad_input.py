@@ -66,6 +66,15 @@ def test_a_batch_of_one_says_what_batch_norm_needs(capsys, tiny, tmp_path):
     assert "data.batch_size" in error
 
 
+@pytest.mark.parametrize("word", ["optimizer=adamw", "optimizer.lr=0.2"])
+def test_a_checkpoint_of_another_optimizer(capsys, tiny, tmp_path, finished_run, word):
+    """Its state would take the place of what is asked for."""
+    path = finished_run / "checkpoints" / "last.ckpt"
+    error = message_of(capsys, train.main, [*tiny, f"paths.runs={tmp_path}", f"ckpt_path={path}", word])
+    assert "optimizer.lr=0.01 there" in error
+    assert f"weights={path}" in error
+
+
 def test_a_run_folder_that_cannot_be_written(capsys, tiny, tmp_path):
     (tmp_path / "file").write_text("")
     error = message_of(capsys, train.main, [*tiny, f"paths.runs={tmp_path / 'file'}"])

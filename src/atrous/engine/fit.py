@@ -17,6 +17,7 @@ from atrous.callbacks.prune import Pruned
 from atrous.config.compose import build
 from atrous.config.messages import describe
 from atrous.config.signatures import check_signatures
+from atrous.config.upgrade import upgraded
 from atrous.data.quick_check import fingerprint
 from atrous.engine.build import build_datamodule, build_loggers, build_task, network_name, unsharded
 from atrous.engine.checkpoint import load_checkpoint, load_weights
@@ -25,17 +26,17 @@ from atrous.engine.first_pass import check_parts
 from atrous.engine.resolution import resolution_of
 from atrous.engine.segment import segment_and_score
 from atrous.engine.trainer import build_trainer, out_of_time, quiet_lightning, warn_of_slow_precision
-from atrous.errors import TrainingError
+from atrous.errors import CheckpointError, TrainingError
 from atrous.loggers.wandb import close, keep_id, log_scores
 from atrous.report.training import TrainingReport
 from atrous.runs.failures import failure_of
 from atrous.runs.protocol import weights_of
 from atrous.runs.record import RunRecord
 from atrous.runs.resume import OUT_OF_TIME, whole_checkpoint
-from atrous.runs.run import Status
+from atrous.runs.run import Status, flat
 from atrous.system.ranks import is_main_process
 from atrous.system.signals import Interrupted, Signals
-from atrous.system.text import short
+from atrous.system.text import setting, short
 from atrous.tasks.semantic import SemanticTask
 
 
@@ -207,5 +208,21 @@ def _starting_point(folder: Path | None, given: str | None, task: SemanticTask) 
         )
     checkpoint = load_checkpoint(path)
     load_weights(task, checkpoint["state_dict"], path)
+    if own is None:
+        _check_optimizer(checkpoint, task.config, path)
     steps = int(checkpoint["global_step"])
     return _Start(path, own is not None, steps, [*notes, f"goes on from {short(path)}, after {steps} updates"])
+
+
+def _check_optimizer(checkpoint: dict[str, Any], config: dict[str, Any], path: Path) -> None:
+    """Refuses settings that the optimizer's state in another run's checkpoint would silently take the place of."""
+    then, now = flat(upgraded(checkpoint.get("config", {})).get("optimizer", {})), flat(config["optimizer"])
+    keys = [key for key in {**now, **then} if then and then.get(key) != now.get(key)]
+    if keys or "optimizer_states" not in checkpoint:
+        told = "; ".join(
+            f"optimizer.{key}={setting(then.get(key))} there, {setting(now.get(key))} here" for key in keys
+        )
+        raise CheckpointError(
+            f"ckpt_path={path} goes on with the optimizer that it holds ({told or 'and it holds none'}). Give the same settings, or take "
+            f"its weights alone: weights={path}."
+        )
