@@ -109,6 +109,21 @@ def test_the_net_builds_and_scores_each_class(name):
     assert len(output.aux) == next((count for model, count in heads.items() if f"_{model}_" in name), 0)
 
 
+@pytest.mark.parametrize(("name", "classes"), [("cityscapes_deeplabv3_80k", 19), ("ade20k_deeplabv3_160k", 150)])
+def test_deeplabv3s_head_is_as_large_as_mmsegmentations(name, classes):
+    """Its ASPPHead and FCNHead, layer by layer: convolutions without biases and two parameters a channel of batch norm."""
+
+    def conv(before, after, kernel=1):
+        return before * after * kernel**2 + 2 * after
+
+    aspp = 2 * conv(2048, 512) + 3 * conv(2048, 512, 3) + conv(5 * 512, 512, 3)
+    aux = conv(1024, 256, 3)
+    with torch.device("meta"):
+        net = build_model(composed(name, "model.encoder.weights=null"))
+    found = sum(value.numel() for key, value in net.named_parameters() if not key.startswith("encoder."))
+    assert found == aspp + aux + (512 + 1) * classes + (256 + 1) * classes
+
+
 def test_a_net_trained_at_output_stride_16_is_evaluated_at_8():
     """By the two settings that the recipe's command has: the same weights fit."""
     config = composed("voc_deeplabv3plus_xception_30k", "model.encoder.weights=null")

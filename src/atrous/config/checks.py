@@ -27,6 +27,7 @@ POSSIBLE: dict[str, Any] = {
     "ckpt_path": str | None,
     "model.dilations": _RATES | None,
     "model.dropout": _DROPOUT,
+    "model.join_kernel": Literal[1, 3],
     "model.encoder.name": str,
     "model.encoder.dropout": _DROPOUT,
     "model.encoder.drop_path": _DROPOUT,

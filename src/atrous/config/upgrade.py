@@ -45,6 +45,7 @@ MEANT_OF: dict[str, dict[str, Any]] = {
         "group": None,
         "stratify": None,
     },
+    "atrous.models.deeplabv3.DeepLabV3": {"join_kernel": 1},
     "atrous.losses.cross_entropy.CrossEntropy": {"normalise": "weights"},
 }
 

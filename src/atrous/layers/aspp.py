@@ -26,6 +26,7 @@ class ASPP(nn.Module):
         separable: Whether the 3 x 3 convolutions are depthwise separable, as in DeepLabv3+.
         norm_between: Of separable convolutions, see `atrous.layers.conv.SeparableConv`.
         dropout: After the projection; 0.1 in the authors' release (`keep_prob=0.9`).
+        join_kernel: Size of the projection; 1 in the paper, 3 in mmsegmentation.
 
     Raises:
         ConfigError: If `dilations` is empty or holds something else than positive integers.
@@ -40,6 +41,7 @@ class ASPP(nn.Module):
         separable: bool = False,
         norm_between: bool = True,
         dropout: float = 0.1,
+        join_kernel: int = 1,
     ) -> None:
         super().__init__()
         check_dilations(dilations)
@@ -49,7 +51,9 @@ class ASPP(nn.Module):
             conv(in_channels=in_channels, out_channels=channels, dilation=rate) for rate in dilations
         )
         self.image = ImagePool(in_channels=in_channels, out_channels=channels)
-        self.project = ConvNormAct(in_channels=channels * (len(dilations) + 2), out_channels=channels, kernel_size=1)
+        self.project = ConvNormAct(
+            in_channels=channels * (len(dilations) + 2), out_channels=channels, kernel_size=join_kernel
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ class DeepLabV3(nn.Module):
             the ASPP.
         dilations: Rates of the ASPP. None takes (6, 12, 18) at output stride 16, doubled at 8 (section 3.3).
         aspp_channels: Of each ASPP branch (section 3.3).
+        join_kernel: Size of the convolution that joins the branches of the ASPP; 3 in mmsegmentation, without `refine`.
         refine: Whether a 3 x 3 convolution follows the ASPP.
         dropout: After the ASPP; 0.1 in the release.
         aux: Whether an auxiliary head scores the last map but one.
@@ -61,6 +62,7 @@ class DeepLabV3(nn.Module):
         cascade: int = 0,
         dilations: Sequence[int] | None = None,
         aspp_channels: int = 256,
+        join_kernel: int = 1,
         refine: bool = False,
         dropout: float = 0.1,
         aux: bool = False,
@@ -79,7 +81,11 @@ class DeepLabV3(nn.Module):
             self.context = nn.Sequential(*(copy_last_stage(encoder, rate) for rate in rates))
         else:
             self.context = ASPP(
-                in_channels=encoder.channels[-1], channels=channels, dilations=dilations, dropout=dropout
+                in_channels=encoder.channels[-1],
+                channels=channels,
+                dilations=dilations,
+                dropout=dropout,
+                join_kernel=join_kernel,
             )
         self.refine = ConvNormAct(in_channels=channels, out_channels=channels) if refine else nn.Identity()
         self.classifier = truncated_normal_(nn.Conv2d(channels, num_classes, kernel_size=1), std=0.01)
