@@ -66,3 +66,11 @@ def test_a_network_in_the_current_folder_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     net = atrous.create_model("custom", num_classes=4, _target_="nets_of_mine.net")
     assert net.model.out_channels == 4
+
+
+def test_a_config_that_is_only_shown_names_the_folder_that_a_run_would_have(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train.main(["--cfg", "job", "--resolve", "name=mine"])
+    said = capsys.readouterr().out
+    assert "dirpath: runs/mine/" in said
+    assert "None/" not in said

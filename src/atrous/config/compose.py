@@ -33,6 +33,7 @@ def prepare() -> None:
     OmegaConf.register_new_resolver("class_count", _class_count, replace=True)
     OmegaConf.register_new_resolver("or", lambda *values: next(filter(None, values), None), replace=True)
     OmegaConf.register_new_resolver("main_score", _main_score, replace=True)
+    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 
 
 def _class_count(key: str, *, _root_: DictConfig) -> int | None:
@@ -48,6 +49,14 @@ def _main_score(task: str, field: str) -> Any:
     from atrous.metrics.main_score import main_score_of  # imports NumPy
 
     return getattr(main_score_of({"task": {"_target_": task}}), field)
+
+
+def _run_folder() -> str:
+    """The folder that Hydra has made for the run, or, where it only shows the config, would make."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    return str(hydra.runtime.get("output_dir") or hydra.run.dir)
 
 
 def compose(name: str, overrides: Sequence[str] = (), **options: Any) -> DictConfig:
