@@ -99,7 +99,7 @@ def test_seeds_are_drawn_inside_each_class_and_survive_a_smaller_size():
     assert set(np.unique(seeds)) == {UNMARKED, 0, 1, 5}
     marked = seeds != UNMARKED
     np.testing.assert_array_equal(seeds[marked], truth[marked])
-    assert set(np.unique(cut(side=10).with_truth(BLUE_ON_RED, truth, ignore_index=255))) >= {0, 1}
+    assert set(np.unique(cut(side=10)(BLUE_ON_RED, seeds))) >= {0, 1}
 
 
 def test_seeds_that_cannot_be_used(capsys, tmp_path):

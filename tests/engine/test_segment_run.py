@@ -106,6 +106,10 @@ def test_predict_needs_no_checkpoint(tmp_path, capsys):
     assert (tmp_path / "out" / "iterates" / "photo.png").exists()
     predict.main(["method=slic", "split=val", *DATA, f"out={tmp_path / 'split'}", "overlay=false"])
     assert len(list((tmp_path / "split").rglob("*.png"))) == 3
+    predict.main(
+        ["method=graph_cut", "split=val", *DATA, f"out={tmp_path / 'seeded'}", "overlay=false"]
+    )  # from the truth
+    assert len(list((tmp_path / "seeded").rglob("*.png"))) == 3
     assert "3 images" in capsys.readouterr().out
 
 

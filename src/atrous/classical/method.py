@@ -64,9 +64,9 @@ class Method(abc.ABC):
         found = self.segment(self.reduced(image))
         return enlarged(found if self.fitted_on() else numbered(found), image.shape[:2])
 
-    def with_truth(self, image: Pixels, truth: NDArray[Any], *, ignore_index: int) -> Segments:
-        """The segments of an image whose truth (H, W) is known, for methods that are told some of it."""
-        return self(image)
+    def seeds_from(self, truth: NDArray[Any], *, ignore_index: int) -> Segments | None:
+        """Seeds drawn from a truth (H, W), for methods that need them; None for the others."""
+        return None
 
     def steps(self, image: Pixels, seeds: Segments | None = None) -> Iterator[Iterate]:
         """`iterates` of an image of any size, at the size that it is segmented at."""

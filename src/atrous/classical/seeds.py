@@ -41,10 +41,8 @@ class SeededMethod(Method):
         *_, last = self.steps(image, seeds)
         return enlarged(last.segments, image.shape[:2])
 
-    def with_truth(self, image: Pixels, truth: NDArray[Any], *, ignore_index: int) -> Segments:
-        return self(
-            image, drawn(truth, self.scribbles, self.scribble_radius, ignore_index=ignore_index, seed=self.seed)
-        )
+    def seeds_from(self, truth: NDArray[Any], *, ignore_index: int) -> Segments:
+        return drawn(truth, self.scribbles, self.scribble_radius, ignore_index=ignore_index, seed=self.seed)
 
     def steps(self, image: Pixels, seeds: Segments | None = None) -> Iterator[Iterate]:
         if seeds is None:

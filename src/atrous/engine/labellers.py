@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from atrous.classical.method import Segments
 from atrous.config.checks import NETWORK
 from atrous.config.compose import CONF_DIR, compose_groups
 from atrous.config.messages import check_name
+from atrous.data.io.files import Mask
 from atrous.engine.build import build_datamodule
 from atrous.engine.checkpoint import check_classes
 from atrous.engine.ensemble import restore_all
 from atrous.engine.predict import Named, Predictor, write_prediction
-from atrous.engine.predict_segments import write_segments
+from atrous.engine.predict_segments import read_seeds, write_segments
 from atrous.engine.segment import build_method
 from atrous.engine.trainer import quiet_lightning
 from atrous.errors import DataError
@@ -56,7 +58,7 @@ def open_labeller(
         method: Of conf/method.
         overrides: Changes to the checkpoint's config, or settings of the method and its data.
         split: train, val or test: also opens it.
-        scribbles: Seeds of a method that needs them; see `write_segments`.
+        scribbles: Seeds of a method that needs them, see `read_seeds`; else those of a split are drawn from its truth.
         trusted, accelerator: As for `restore`.
 
     Raises:
@@ -69,15 +71,23 @@ def open_labeller(
         check_name("method", method, sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml")))
         config = compose_groups([f"method={method}", *overrides], ("method", "matching", "data", "trainer", *NETWORK))
         datamodule = build_datamodule(config) if split is not None else None
-        write = functools.partial(write_segments, build_method(config, datamodule), scribbles=scribbles)
-        images = None if datamodule is None or split is None else _images(datamodule.dataset(split))
+        built, masks = build_method(config, datamodule), dict[str, Mask]()
+        dataset = None if datamodule is None or split is None else datamodule.dataset(split)
+        images = None if dataset is None else _images(dataset, masks)
+
+        def seeds_of(name: str) -> Segments | None:
+            if scribbles is not None or dataset is None:
+                return None if scribbles is None else read_seeds(scribbles, name)
+            return built.seeds_from(masks[name], ignore_index=dataset.class_info.ignore_index)
+
+        write = functools.partial(write_segments, built, seeds_of=seeds_of)
         return Labeller(write, "label values: the segments of each image, numbered from 0", images)
     restored = restore_all(ckpt, overrides, split=split or "val", trusted=trusted, accelerator=accelerator)
     info, images = restored.class_info, None
     if split is not None:
         dataset = build_datamodule(restored.config).dataset(split)
         check_classes(restored, dataset.class_info)
-        info, images = dataset.class_info, _images(dataset)
+        info, images = dataset.class_info, _images(dataset, {})
     if restored.scorer.void_output:
         info = info.with_void()
     values = ", ".join(f"{value} {name}" for value, name in zip(info.ids, info.names, strict=True))
@@ -85,7 +95,9 @@ def open_labeller(
     return Labeller(write, f"label values: {values}", images)
 
 
-def _images(dataset: SegmentationDataset) -> tuple[int, Named]:
+def _images(dataset: SegmentationDataset, masks: dict[str, Mask]) -> tuple[int, Named]:
+    """The images of a split; `masks` holds the truth of the one that came last."""
+
     def samples() -> Named:
         for index in range(len(dataset)):
             try:
@@ -93,6 +105,8 @@ def _images(dataset: SegmentationDataset) -> tuple[int, Named]:
             except DataError as error:
                 yield f"image {index} of the split", error
             else:
+                masks.clear()
+                masks[raw.name] = raw.mask
                 yield raw.name, np.ascontiguousarray(raw.image)
 
     return len(dataset), samples()

@@ -27,7 +27,7 @@ def write_segments(
     kinds: Sequence[str],
     *,
     overlay_size: int,
-    scribbles: Path | None = None,
+    seeds_of: Callable[[str], Segments | None] = lambda name: None,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> Path:
     """Segments an image and writes its label PNG, whose values number the segments, and its pictures.
@@ -39,7 +39,7 @@ def write_segments(
         name: Of the image.
         kinds: Of "labels", "overlays" (mean colours) and "iterates" (the method's steps); each has a folder in `out`.
         overlay_size: The overlay's longer side at most.
-        scribbles: Label images with the seeds of a method that needs them, 255 where there is none: a file, or a folder of NAME.png.
+        seeds_of: The seeds of an image, by its name.
         advance: Told how many rows are done: all at once.
 
     Returns:
@@ -49,7 +49,7 @@ def write_segments(
         DataError: If there are more segments than a PNG has values, 65,536.
     """
     pixels = np.ascontiguousarray(image[slice(0, image.shape[0])])
-    seeds = None if scribbles is None else _read_seeds(scribbles, name)
+    seeds = seeds_of(name)
     segments = method(pixels, seeds)
     if (count := int(segments.max()) + 1) > 2**16:
         raise DataError(
@@ -79,7 +79,12 @@ def picture_of_iterates(method: Method, image: Pixels, seeds: Segments | None = 
     return strip(pictures, captions, title=type(method).__name__)
 
 
-def _read_seeds(scribbles: Path, name: str) -> Segments:
+def read_seeds(scribbles: Path, name: str) -> Segments:
+    """Seeds out of a label image whose value 255 is unmarked: a file, or NAME.png of a folder.
+
+    Raises:
+        DataError: If it can't be read.
+    """
     path = scribbles / f"{name}.png" if scribbles.is_dir() else scribbles
     values = read_mask(path).astype(np.int32)
     values[values == IGNORE_INDEX] = UNMARKED

@@ -118,7 +118,7 @@ def segmented(
     for index in range(len(dataset)):
         raw = dataset[index]
         started = time.perf_counter()
-        segments = method.with_truth(raw.image, raw.mask, ignore_index=dataset.class_info.ignore_index)
+        segments = method(raw.image, method.seeds_from(raw.mask, ignore_index=dataset.class_info.ignore_index))
         seconds = time.perf_counter() - started
         if index in samples:
             keep[index] = segments
