@@ -142,7 +142,8 @@ def restore_published(words: Sequence[str], *, split: str = "val", accelerator: 
     spec = config["weights"]
     if spec is None:
         raise ConfigError(
-            "ckpt=null: no network is given; give ckpt=FILE of a run, or weights=FILE with model=NAME and data=NAME of a published one."
+            "ckpt=null: no network is given; give ckpt=FILE of a run, or weights=FILE with model=NAME and data=NAME of a published one. "
+            "predict needs none with a method, such as method=slic."
         )
     check_config(config)
     _use_one_device(config, accelerator)
