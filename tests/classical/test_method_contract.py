@@ -91,3 +91,10 @@ def test_its_text_and_its_checks_know_each_setting(name):
     for key in config.keys() - {"_target_"}:
         assert f"{key} " in described(method)
         assert key in ("features", "seed") or f"method.{key}" in METHOD
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_told_and_shown(name):
+    page = CONF_DIR.parent / "docs" / "methods.md"
+    assert f"\n## {name}\n" in page.read_text(encoding="utf-8")
+    assert (page.parent / "methods" / f"{name}.png").is_file(), "python docs/methods/pictures.py"
