@@ -17,7 +17,7 @@ from atrous.config.compose import CONF_DIR, compose, compose_groups, prepare
 from atrous.config.jobs import compose_run
 from atrous.config.messages import check_name, own_errors
 from atrous.config.settings import read_settings
-from atrous.config.values import Split
+from atrous.config.values import Accelerator, Split
 from atrous.errors import ConfigError
 from atrous.runs.announce import announce, follow
 from atrous.runs.compare import RESAMPLES, Comparison, compared
@@ -235,7 +235,7 @@ class EvaluateSettings:
 
     ckpt: Path | list[Path] | None
     split: Split
-    accelerator: str | None
+    accelerator: Accelerator | None
     out: Path | None
     extra_metrics: bool
     trusted: list[str]

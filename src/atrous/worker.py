@@ -35,6 +35,7 @@ def main() -> None:
 
     Until training takes them over, signals end the process: nothing is lost then.
     """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own would write a traceback of the imports
     prepare()
     if len(sys.argv) < 2 or not Path(sys.argv[1], CONFIG).is_file():
         print(f"usage: python -m atrous.worker RUN_FOLDER, one that holds a {CONFIG}", file=sys.stderr)

@@ -6,8 +6,8 @@ from fixtures import blocks, image_of
 
 from atrous.classical.method import described, enlarged, numbered
 from atrous.classical.seeds import UNMARKED
-from atrous.config.checks import METHOD
 from atrous.config.compose import CONF_DIR, compose_groups, instantiate
+from atrous.config.possible import METHOD
 from atrous.errors import ConfigError
 
 NAMES = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))

@@ -160,7 +160,8 @@ def test_no_torch_is_imported(runs, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["/home/me/train.py", "a=1", "b=[1,2]"], "python train.py a=1 'b=[1,2]'"),
+        (["train.py", "a=1", "b=[1,2]"], "python train.py a=1 'b=[1,2]'"),
+        (["/home/me/train.py"], "python /home/me/train.py"),  # in another folder
         (["atrous train", "seed=1"], "python -m atrous train seed=1"),
     ],
 )

@@ -1,11 +1,14 @@
 """Slips on a command line or in a call: each is done as it was meant, or refused by name, value and remedy."""
 
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 import atrous
 from atrous.cli import evaluate, profile, report, train
+from atrous.config.jobs import compose_run
 from atrous.errors import CheckpointError, ConfigError
 
 
@@ -15,7 +18,27 @@ from atrous.errors import CheckpointError, ConfigError
         (train, ["study=x"], ["study=x", "add -m"]),
         (train, ["data=folder", "data.images=Bücher"], ["data.images=Bücher", "'data.images=\"Bücher\"'"]),
         (evaluate, ["ckpt="], ["ckpt=", "a path"]),
+        (train, ["data.images[0]=x"], ["data.images[0]=x", "key=value"]),
+        (train, ["inference.strid=3", "inference=slide"], ["'strid'", "of inference", "'stride'"]),
+        (train, ["modle=unet"], ["'modle'", "'model'"]),
+        (train, ["+modle=unet"], ["nothing reads modle", "'model'"]),
+        (train, ["+paths.rnus=x"], ["nothing reads paths.rnus", "'runs'"]),
+        (train, ["model=unett"], ["model=unett", "'unet'", "pspnet"]),
+        (train, ["model=[unet,fcn]"], ["model=[unet,fcn]", "model=unet,fcn", "-m"]),
+        (train, ["seed=0,1"], ["seed=0,1", "-m"]),
+        (train, ["+model=unet"], ["give model=unet"]),
+        (train, ["~loss"], ["a training needs loss", "~loss"]),
+        (train, ["seed=${foo}"], ["seed can't be found out", "foo"]),
+        (train, ["data.size=${data.size}"], ["can't be found out", "Recursive"]),
+        (train, ["paths.runs="], ["paths.runs= names no folder"]),
+        (train, ["hydra.run.dir="], ["hydra.run.dir= names no folder"]),
+        (train, ["model.encoder.name=1"], ["model.encoder.name=1", "resnet50"]),
+        (train, ["model.low_level_channels=0"], ["model.low_level_channels=0", "from 1 on"]),
+        (train, ["inference=crf", "inference.mean=[]"], ["inference.mean=[]", "three numbers"]),
+        (train, ["seed=true"], ["seed=true", "from 0 to 4294967295"]),
+        (train, ["ckpt_path="], ["ckpt_path=", "not empty"]),
         (profile, ["models=[]"], ["models=[]", "not empty"]),
+        (profile, ["models="], ["models=", "not empty"]),
         (report, [".", "wandb=true"], ["wandb=true", "wandb=atrous"]),
     ],
 )
@@ -26,6 +49,22 @@ def test_a_slip_is_told(command, words, parts, tmp_path, monkeypatch, capsys):
         command.main(words)
     said = capsys.readouterr().err
     assert all(part in said for part in parts), said
+    assert len(said.strip().splitlines()) == 1  # no list of all words, no hints of Hydra's that add a key
+
+
+def test_a_key_of_ones_own_may_be_referred_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, _ = compose_run(["+rate=0.125", "optimizer.lr=${rate}"])
+    assert config["optimizer"]["lr"] == 0.125
+
+
+def test_a_shown_config_has_a_run_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train.main(["--cfg", "job", "--resolve"])
+    shown = yaml.safe_load(capsys.readouterr().out)
+    folder = Path(shown["logger"]["csv"]["folder"])
+    assert folder.is_relative_to(tmp_path / "runs")
+    assert shown["callbacks"]["last"]["dirpath"] == str(folder / "checkpoints")
 
 
 def test_launchers_are_listed_without_escapes(tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from atrous.classical.method import Iterate, Method, Pixels, Segments, library
+from atrous.errors import ConfigError
 
 
 @dataclass(kw_only=True)
@@ -27,6 +28,10 @@ class SLIC(Method):
     compactness: float
     sigma: float
     iterations: int
+
+    def __post_init__(self) -> None:
+        if self.compactness <= 0:
+            raise ConfigError(f"method.compactness={self.compactness} is impossible for SLIC; give a number above 0.")
 
     def segment(self, image: Pixels) -> Segments:
         return self._after(image, self.iterations)

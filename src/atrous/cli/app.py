@@ -40,7 +40,18 @@ def run_hydra(task: Callable[[Any], Any], config_name: str, argv: Sequence[str] 
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     with errors_as_messages():
         check_words(sys.argv[1:])
-        hydra_app(task, config_name)()
+        try:
+            hydra_app(task, config_name)()
+        except Failed as failed:
+            raise failed.error from None
+
+
+class Failed(BaseException):
+    """Carries a single run's error past Hydra, which would print the whole command line before it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from atrous.cli.app import run_command
-from atrous.config.values import PositiveInt, Range, Size, Split
+from atrous.config.values import PositiveInt, Range, Size, Split, Text
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Settings:
     fixed: bool
     probabilities: bool
     opset: Annotated[int, Range(18, 23)]
-    images: str | None
+    images: Text | None
     split: Split
     count: PositiveInt
     trusted: list[str]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from atrous.cli.app import run_command
 from atrous.config.settings import Words
-from atrous.config.values import NonNegativeInt, PositiveInt, Size, Split
+from atrous.config.values import Accelerator, NonNegativeInt, PositiveInt, Size, Split
 from atrous.errors import ConfigError
 
 
@@ -29,7 +29,7 @@ class Settings:
     warm_up: NonNegativeInt
     memory: bool
     threads: PositiveInt | None
-    accelerator: str | None
+    accelerator: Accelerator | None
     trusted: list[str]
     overrides: list[str]
     command: str

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atrous.cli.app import run_command
-from atrous.config.values import PositiveInt, Split
+from atrous.config.values import Accelerator, PositiveInt, Split, Text
 from atrous.errors import ConfigError, DataError
+from atrous.system.text import setting
 
 if TYPE_CHECKING:
     from atrous.inference.image import Rows
@@ -21,8 +22,8 @@ class Settings:
     """See conf/predict.yaml."""
 
     ckpt: Path | list[Path] | None
-    method: str | None
-    images: str | None
+    method: Text | None
+    images: Text | None
     split: Split | None
     out: Path
     overlay: bool
@@ -31,7 +32,7 @@ class Settings:
     iterates: bool
     scribbles: Path | None
     max_pixels: PositiveInt
-    accelerator: str | None
+    accelerator: Accelerator | None
     trusted: list[str]
     overrides: list[str]
 
@@ -45,7 +46,7 @@ def run(settings: Settings) -> None:
     """Writes the labels, and what else is asked for, of all images."""
     if settings.ckpt is not None and settings.method is not None:
         raise ConfigError(
-            f"ckpt={settings.ckpt}, method={settings.method}: give one of them, ckpt=FILE of a network or a method, such as method=slic."
+            f"ckpt={setting(settings.ckpt)}, method={setting(settings.method)}: give one of them, ckpt=FILE of a network or a method, such as method=slic."
         )
     if settings.probabilities and settings.method is not None:
         raise ConfigError(f"probabilities=true: method={settings.method} has none; leave it out.")
@@ -56,7 +57,7 @@ def run(settings: Settings) -> None:
             )
     if (settings.images is None) == (settings.split is None):
         raise ConfigError(
-            f"images={settings.images}, split={settings.split}: give one of them, images=FOLDER or the split of a data set, such "
+            f"images={setting(settings.images)}, split={setting(settings.split)}: give one of them, images=FOLDER or the split of a data set, such "
             "as split=test."
         )
     from atrous.data.io.listing import find_images, refuse_overwriting, result_names

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from atrous.cli.app import run_command
-from atrous.config.values import NonNegativeInt, NotEmpty, PositiveInt, Size
+from atrous.config.values import NonNegativeInt, NotEmpty, PositiveInt, Size, Text
 
 
 @dataclass(frozen=True)
 class Settings:
     """See conf/profile.yaml."""
 
-    models: str | Annotated[list[str], NotEmpty()] | None
-    runs: str | Annotated[list[str], NotEmpty()] | None
+    models: Text | Annotated[list[Text], NotEmpty()] | None
+    runs: Text | Annotated[list[Text], NotEmpty()] | None
     sizes: Annotated[list[Size], NotEmpty()]
     batch_sizes: Annotated[list[PositiveInt], NotEmpty()]
     precisions: Annotated[list[Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]], NotEmpty()]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from atrous.cli.app import run_command
 from atrous.config.settings import Words
-from atrous.config.values import NonNegativeInt, PositiveInt
+from atrous.config.values import NonNegativeInt, PositiveInt, Text
 from atrous.errors import ConfigError
 
 
@@ -21,10 +21,10 @@ class Settings:
         list[Path], Words("folder; give one or more that hold run folders, such as: atrous report runs/sweep")
     ]
     out: Path
-    baseline: str | None
+    baseline: Text | None
     resamples: PositiveInt | None
     seed: NonNegativeInt
-    wandb: str | None
+    wandb: Text | None
     command: str
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from atrous.cli.app import run_command
-from atrous.config.values import NotEmpty, PositiveInt, Split
+from atrous.config.values import Accelerator, NotEmpty, PositiveInt, Split
 
 Numbers = Annotated[list[float], NotEmpty()]
 
@@ -29,7 +29,7 @@ class Settings:
     gaussian_sxy: Numbers
     iterations: Annotated[list[PositiveInt], NotEmpty()]
     out: Path
-    accelerator: str | None
+    accelerator: Accelerator | None
     trusted: list[str]
     overrides: list[str]
 

@@ -3,140 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from atrous.config.values import Help, NonNegativeInt, NotEmpty, PositiveInt, Range, Split, checked
+from atrous.config.possible import LAYERS, METHOD, POSSIBLE, STRIDE
+from atrous.config.values import checked
 from atrous.encoders.catalog import check_encoder
 from atrous.errors import ConfigError
 from atrous.system.text import setting
 
-_STRIDE = Annotated[PositiveInt, Help("a power of two such as 8, 16 or 32")]
-_RATES = Annotated[list[PositiveInt], Help("whole numbers from 1 on, such as 'model.dilations=[6,12,18]'"), NotEmpty()]
-_RATE = Annotated[float, Range(0)]
-_WIDTH = Annotated[float, Range(0.1)]
-_FRACTION = Annotated[float, Help("a share from 0 to below 1, such as 0.2"), Range(0, 1)]
-_SHARE = Annotated[float, Range(1e-9, 1)]
-_SEED = Annotated[int, Range(0, 2**32 - 1)]
-_DROPOUT = Annotated[float, Range(0, 0.999), Help("a probability from 0 to below 1, such as 0.5")]
-_BATCHES = Annotated[NonNegativeInt | _SHARE, Help("a whole number of batches such as 4, or a share of them up to 1.0")]
-POSSIBLE: dict[str, Any] = {
-    "seed": _SEED,
-    "eval_split": Split,
-    "reset_head": bool,
-    "weights": str | None,
-    "ckpt_path": str | None,
-    "model.dilations": _RATES | None,
-    "model.dropout": _DROPOUT,
-    "model.join_kernel": Literal[1, 3],
-    "model.encoder.name": str,
-    "model.encoder.dropout": _DROPOUT,
-    "model.encoder.drop_path": _DROPOUT,
-    "model.encoder.channels": Annotated[list[PositiveInt], NotEmpty()],
-    "data.batch_size": PositiveInt,
-    "data.eval_batch_size": PositiveInt,
-    "data.num_workers": NonNegativeInt | None,
-    "data.val_fraction": _FRACTION,
-    "data.test_fraction": _FRACTION,
-    "data.split_seed": int,
-    "data.folds": PositiveInt | None,
-    "data.fold": NonNegativeInt | None,
-    "data.group": str | None,
-    "data.stratify": str | None,
-    "data.mask_suffix": str,
-    "data.image_name": str,
-    "data.mask_name": str,
-    "data.mask_threshold": float | None,
-    "data.nearest_value": bool,
-    "data.unannotated": int | None,
-    "data.ignore_index": int,
-    "optimizer.lr": Annotated[_RATE, Help("a number from 0 on, such as optimizer.lr=0.01")],
-    "optimizer.weight_decay": _RATE,
-    "optimizer.head_multiplier": _RATE,
-    "optimizer.layer_decay": _RATE,
-    "loss.normalise": Literal["weights", "pixels"],
-    "inference.crf.iterations": PositiveInt,
-    "trainer.accumulate_grad_batches": PositiveInt,
-    "trainer.check_val_every_n_epoch": PositiveInt | None,
-    "trainer.gradient_clip_val": _RATE | None,
-    "trainer.log_every_n_steps": PositiveInt,
-    "trainer.limit_train_batches": _BATCHES,
-    "trainer.limit_val_batches": _BATCHES,
-    "trainer.num_nodes": PositiveInt,
-    "trainer.max_epochs": Annotated[
-        PositiveInt | Literal[-1] | None, Help("a number of epochs from 1 on, such as trainer.max_epochs=10")
-    ],
-    "trainer.gradient_clip_algorithm": Literal["norm", "value"] | None,
-    "trainer.max_steps": Annotated[
-        Literal[-1] | PositiveInt, Help("a number of updates such as 40000, or -1 to go by max_epochs")
-    ],
-    "trainer.val_check_interval": Annotated[
-        PositiveInt | _SHARE, Help("a whole number of updates such as 4000, or a share of an epoch up to 1.0")
-    ],
-    "trainer.precision": Literal["32-true", "bf16-mixed", "16-mixed"],
-    "resume": Annotated[
-        Literal["auto", False],
-        Help(
-            "auto, to go on with the newest run of the same settings, or false; a checkpoint to start from is given by ckpt_path=FILE"
-        ),
-    ],
-    "extra_metrics": bool,
-}
-# What a method in place of a network may be told.
-METHOD: dict[str, Any] = {
-    "seed": _SEED,
-    "eval_split": Split,
-    "data.eval_batch_size": PositiveInt,
-    "data.num_workers": NonNegativeInt | None,
-    "method.side": PositiveInt | None,
-    "method.clusters": PositiveInt,
-    "method.segments": PositiveInt,
-    "method.init": Literal["kmeans++", "random"],
-    "method.restarts": PositiveInt,
-    "method.iterations": PositiveInt,
-    "method.train_images": NonNegativeInt,
-    "method.compactness": _RATE,
-    "method.sigma": _RATE,
-    "method.gradient_sigma": _WIDTH,
-    "method.scale": _WIDTH,
-    "method.min_size": NonNegativeInt,
-    "method.kernel_size": _WIDTH,
-    "method.max_dist": _WIDTH,
-    "method.ratio": Annotated[float, Range(0, 1)],
-    "method.superpixels": NonNegativeInt,
-    "method.radius": Annotated[float, Range(1)] | None,
-    "method.gamma": _RATE,
-    "method.squared": bool,
-    "method.laplacian": Literal["unnormalised", "symmetric", "random_walk"],
-    "method.max_cut": Annotated[float, Range(0, 2)],
-    "method.spatial_bandwidth": Annotated[float, Range(1)],
-    "method.range_bandwidth": _WIDTH,
-    "method.scribbles": PositiveInt,
-    "method.scribble_radius": NonNegativeInt,
-    "method.colour_weight": _RATE,
-    "method.smoothness": _RATE,
-    "method.neighbours": Literal[4, 8],
-    "method.fixed": bool,
-    "method.rounds": PositiveInt,
-    "method.cycles": PositiveInt,
-    "matching.by": Literal["majority", "hungarian", "seeds"],
-    "matching.over": Literal["image", "data"],
-    "trainer.accelerator": Literal["cpu"],
-    "trainer.devices": Literal[1],
-    "trainer.num_nodes": Literal[1],
-    "resume": POSSIBLE["resume"],
-    "extra_metrics": Annotated[Literal[False], Help("false: a method's segments are scored by their outlines anyway")],
-}
-NETWORK = (
-    "model",
-    "loss",
-    "optimizer",
-    "scheduler",
-    "task",
-    "inference",
-    "callbacks",
-)  # groups that a method does without
+FOLDERS = ("paths.data", "paths.runs", "paths.cache", "name", "study", "hydra.run.dir", "hydra.sweep.dir")
+# Groups that a method does without.
+NETWORK = ("model", "loss", "optimizer", "scheduler", "task", "inference", "callbacks")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 COMPILE_SETTINGS = ("mode", "backend", "dynamic", "fullgraph", "options")  # of torch.compile
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuses what Hydra would act on, or name wrongly, before the config can be checked.
+
+    Args:
+        words: Of a training's command line.
+
+    Raises:
+        ConfigError: If one is a folder without a name, or a group that is to be nothing.
+    """
+    for word in words:
+        key, _, value = word.partition("=")
+        if key in FOLDERS and not value.strip():
+            raise ConfigError(f"{word} names no folder; give one, such as {key}=runs, or leave it out.")
+        if key in _NEEDED and value in ("null", "None"):
+            raise ConfigError(f"{word} is impossible: a training needs it; give {key}={_NEEDED[key]}.")
 
 
 def check_config(config: dict[str, Any]) -> None:
@@ -153,11 +49,12 @@ def check_config(config: dict[str, Any]) -> None:
         return
     model, optimizer, trainer = config["model"], config["optimizer"], config["trainer"]
     _check_values(config, POSSIBLE)
+    _check_layers(model, "model")
     encoder = model.get("encoder")
     if isinstance(encoder, dict) and "name" in encoder:
         check_encoder(encoder["name"], encoder.get("output_stride", 32))
     else:
-        checked("model.output_stride", model.get("output_stride"), _STRIDE | None)
+        checked("model.output_stride", model.get("output_stride"), STRIDE | None)
     target = str(optimizer.get("_target_"))
     if target.startswith(("torch.optim.", "timm.optim.")):
         raise ConfigError(
@@ -208,14 +105,6 @@ _NOT_OF_A_RUN: dict[str, tuple[Any, str]] = {
 }
 
 
-def check_words(words: Sequence[str]) -> None:
-    """Refuses words that Hydra's error for does not name: a group that is to be nothing."""
-    for word in words:
-        key, _, value = word.partition("=")
-        if key in _NEEDED and value in ("null", "None"):
-            raise ConfigError(f"{word} is impossible: a training needs it; give {key}={_NEEDED[key]}.")
-
-
 def _check_callbacks(callbacks: dict[str, Any]) -> None:
     """What would keep or choose other checkpoints than is meant."""
     if "last" not in callbacks:
@@ -263,6 +152,15 @@ def _check_values(config: dict[str, Any], possible: dict[str, Any]) -> None:
             part = part.get(group) if isinstance(part, dict) else None
         if isinstance(part, dict) and name in part:
             checked(key, part[name], kind)
+
+
+def _check_layers(part: dict[str, Any], key: str) -> None:
+    ours = str(part.get("_target_")).startswith("atrous.")
+    for name, value in part.items():
+        if isinstance(value, dict):
+            _check_layers(value, f"{key}.{name}")
+        elif ours and name in LAYERS:
+            checked(f"{key}.{name}", value, LAYERS[name])
 
 
 def _check_method(config: dict[str, Any]) -> None:

@@ -5,6 +5,8 @@ Hydra is imported where it is called: most of what is told of a mistake needs no
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
-from atrous.config.checks import check_config
+from atrous.config.checks import NETWORK, check_config
 from atrous.config.class_names import class_names
+from atrous.config.messages import did_you_mean
 from atrous.errors import AtrousError, ConfigError
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
+GROUPS = ("paths", "data", *NETWORK, "trainer", "logger")  # of conf/ that a training needs
 # The second one: an editable install.
 CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "conf"
 
@@ -29,6 +34,7 @@ def prepare() -> None:
     here = str(Path.cwd())
     if not {"", here} & set(sys.path):  # as with `python -m atrous`: a `_target_` may be in the current folder
         sys.path.append(here)
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # its errors are raised, too
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks a registry at import otherwise
     OmegaConf.register_new_resolver("class_count", _class_count, replace=True)
     OmegaConf.register_new_resolver("or", lambda *values: next(filter(None, values), None), replace=True)
@@ -117,8 +123,14 @@ def hydra_run() -> HydraRun:
         multirun=hydra.mode == RunMode.MULTIRUN,
         sweeper=str(hydra.sweeper._target_),
         launcher=hydra.runtime.choices.get("hydra/launcher"),
-        words=list(hydra.overrides.task),
+        words=task_words(hydra),
     )
+
+
+def task_words(hydra: Any) -> list[str]:
+    """The task's words as they were typed, interpolations not resolved, from Hydra's own config."""
+    words: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return [str(word) for word in words]
 
 
 @contextmanager
@@ -141,11 +153,62 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         ConfigError: If a required value (`???`) is not given.
     """
     _refuse_missing(sorted(OmegaConf.missing_keys(cfg)))
-    plain = OmegaConf.to_container(cfg, resolve=True)
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True)
+    except InterpolationResolutionError as error:
+        why, key = str(error).splitlines()[0], str(error.full_key or _unresolvable(cfg))
+        raise ConfigError(f"{key} can't be found out: {why.rstrip('.')}. Give {key}=...") from error
     assert isinstance(plain, dict)  # a composed config is a mapping
     config = {str(key): value for key, value in plain.items()}
     _read_class_names(config)
     return config
+
+
+def training_config(cfg: DictConfig) -> dict[str, Any]:
+    """A training's config as plain containers, as `resolved`, where Hydra has just composed it.
+
+    Raises:
+        ConfigError: If a required value is not given, if one part was chosen twice, or if a key is added that nothing reads.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    for word in task_words(hydra):
+        group, _, chosen = word.partition("=")
+        if group in GROUPS and group not in ("callbacks", "logger") and chosen.startswith("["):
+            raise ConfigError(
+                f"{word} would mix their settings; give one of them, or add -m and {group}={chosen.strip('[]')} for a run of each."
+            )
+    own, paths = _keys("train.yaml"), _keys("paths/default.yaml")
+    if gone := [name for name in (*own, *([] if "method" in cfg else GROUPS)) if name not in cfg]:
+        raise ConfigError(f"a training needs {gone[0]}; leave out ~{gone[0]} or {gone[0]}=null.")
+    text = str(OmegaConf.to_container(cfg, resolve=False))  # with the interpolations
+    for above, here, known in ("", cfg, [*own, *GROUPS, "method", "matching"]), ("paths.", cfg.paths, paths):
+        for key in map(str, here):
+            if key not in known and f"${{{above}{key}" not in text:
+                raise ConfigError(
+                    f"nothing reads {above}{key}; {did_you_mean(key, known)}choose from {', '.join(known)}, or refer to it "
+                    f"by ${{{above}{key}}}."
+                )
+    return resolved(cfg)
+
+
+@functools.cache
+def _keys(file: str) -> list[str]:
+    """The keys at the top of a yaml of conf/."""
+    return [str(key) for key in OmegaConf.load(CONF_DIR / file) if key not in ("defaults", "hydra")]
+
+
+def _unresolvable(cfg: DictConfig) -> str:
+    """The first key whose interpolation fails, which OmegaConf's own error does not tell."""
+    for key in map(str, cfg):
+        try:
+            value = cfg[key]
+        except InterpolationResolutionError:
+            return key
+        if OmegaConf.is_dict(value) and (below := _unresolvable(value)):
+            return f"{key}.{below}"
+    return ""
 
 
 def _read_class_names(config: dict[str, Any]) -> None:

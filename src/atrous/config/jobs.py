@@ -13,7 +13,7 @@ from omegaconf.resolvers import oc
 
 from atrous.config.checks import check_words
 from atrous.config.command_line import COMMAND, command_line
-from atrous.config.compose import compose, hydra_config, resolved
+from atrous.config.compose import compose, hydra_config, resolved, training_config
 from atrous.errors import ConfigError
 
 NO_FOLDER = "RUN-FOLDER"  # of a job that is not placed yet; nothing else is called so
@@ -32,7 +32,7 @@ class JobConfig:
     def resolved(self, folder: str = NO_FOLDER) -> dict[str, Any]:
         """Its config with all interpolations replaced, as in that run folder."""
         with self._in(folder) as task:
-            return resolved(task)
+            return training_config(task)
 
     def portable(self, folder: str) -> dict[str, Any]:
         """The same for another machine: what depends on environment variables keeps its interpolation."""

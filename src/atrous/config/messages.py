@@ -7,9 +7,16 @@ import errno
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+)
 
 from atrous.errors import AtrousError, ConfigError
 
@@ -31,24 +38,14 @@ def error_message(error: BaseException) -> str | None:
         )
         remedy = "Choose a folder that can be written, such as paths.runs=..." if unwritable else "Check the path."
         return f"{error.strerror}: {error.filename}. {remedy}"
-    from hydra.errors import (
-        HydraException,
-        InstantiationException,
-        OverrideParseException,
-    )  # most errors are told without
+    from hydra.errors import HydraException, InstantiationException  # most errors are told without
 
-    cause = error.__cause__
     if isinstance(error, InstantiationException):
         return instantiation_message(error)
-    if isinstance(error, OverrideParseException):
-        key, equals, value = str(error.override).partition("=")
-        if equals and not value.startswith(("'", '"', "[", "{")):
-            quoted = '"' + value.replace('"', '\\"') + '"'
-            return f"{key}={value} can't be read as Hydra's grammar has it; put the value in quotes within quotes: {shlex.quote(f'{key}={quoted}')}"
-        return f"{error.override} can't be read as Hydra's grammar has it: {str(error).splitlines()[0]}. Give key=value, lists as 'key=[a,b]'."
     if isinstance(error, HydraException | OmegaConfBaseException):
-        text = f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
-        return text.expandtabs(4)  # Hydra's lists of choices have some
+        return _hydra_message(error)
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, whose import takes seconds
+        return f"Lightning's trainer can't work so: {' '.join(str(error).split())} Change trainer.NAME=..."
     return None
 
 
@@ -77,6 +74,56 @@ def _of_the_machine(error: BaseException) -> str | None:
                 "too. In an evaluation lower data.eval_batch_size, or use inference=slide."
             )
     return None
+
+
+def _hydra_message(error: BaseException) -> str:
+    """Hydra's errors of a command line: in one sentence, with the names that there are."""
+    from hydra.errors import MissingConfigException, OverrideParseException
+
+    from atrous.config.compose import CONF_DIR
+
+    text, cause = " ".join(re.sub(r"See https?://\S+ for details", "", str(error)).split()), error.__cause__
+    if isinstance(error, OverrideParseException):
+        return _grammar_message(str(error.override), text)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
+        options = error.options or sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+        return f"{group}={name} is unknown; {did_you_mean(name, options)}choose from {', '.join(options)}."
+    if isinstance(error, ConfigKeyError | ConfigAttributeError):
+        error, cause = ConfigError(text), error
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and OmegaConf.is_dict(cause.parent_node):
+        above, _, name = str(cause.full_key).rpartition(".")
+        known = sorted(str(key) for key in cause.parent_node if not str(key).startswith("_"))
+        more = (
+            f"; one that its class takes beside them is given by +{above}.{name}="
+            if "_target_" in cause.parent_node
+            else ""
+        )
+        kind = f"setting of {above}" if above else "setting"
+        return f"unknown {kind} {name!r}; {did_you_mean(name, known)}there are {', '.join(known) or 'none'}{more}."
+    if ambiguous := re.match(r"Ambiguous value for argument '(.+?)=(.*?)' 1\. ", text):
+        key, value = ambiguous.groups()
+        return f"{key}={value} has several values; add -m for a run of each, or give a list as '{key}=[{value}]'."
+    if several := re.match(r"Multiple values for (\S+)\. To override a value use 'override (\S+): (.+)'", text):
+        return f"+{several[2]}={several[3]} would be a second one beside {several[1]}; give {several[2]}={several[3]}."
+    if isinstance(error, InterpolationKeyError | InterpolationResolutionError) and error.full_key:
+        return f"{error.full_key} can't be found out: {text.partition(' full_key:')[0]}. Give {error.full_key}=..."
+    return text
+
+
+def _grammar_message(word: str, why: str) -> str:
+    """What is shown of a word that Hydra can't read."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, equals, value = word.partition("=")
+    escaped = value.replace('"', '\\"')
+    quoted = f'{key}="{escaped}"'
+    with suppress(HydraException):
+        if equals and not value.startswith(("'", '"', "[", "{")):
+            OverridesParser.create().parse_override(quoted)
+            return f"{word} can't be read as Hydra's grammar has it; put the value in quotes within quotes: {shlex.quote(quoted)}"
+    return f"{word} can't be read as Hydra's grammar has it: {why}. Give key=value, lists as 'key=[a,b]'."
 
 
 def instantiation_message(error: BaseException, key: str = "") -> str:
@@ -116,9 +163,13 @@ def check_name(kind: str, name: str, known: Sequence[str]) -> None:
     if not isinstance(name, str):
         raise ConfigError(f"a {kind} can't be {name!r}; choose one of {', '.join(known)}.")
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"unknown {kind} {name!r}; {hint}choose from {', '.join(known)}.")
+        raise ConfigError(f"unknown {kind} {name!r}; {did_you_mean(name, known)}choose from {', '.join(known)}.")
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A question for what was meant, where one of the names is near; else nothing."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 @contextmanager

@@ -22,7 +22,7 @@ class Range:
 
 @dataclass(frozen=True)
 class NotEmpty:
-    """A list that holds something."""
+    """A list that holds something, or a text."""
 
 
 class Part:
@@ -38,6 +38,8 @@ class Help:
 
 PositiveInt = Annotated[int, Range(1)]
 NonNegativeInt = Annotated[int, Range(0)]
+Text = Annotated[str, NotEmpty()]
+Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 Split = Literal["train", "val", "test"]
 Size = Annotated[tuple[PositiveInt, PositiveInt], Help("[height,width] in pixels, such as [512,1024]")]
 
@@ -72,13 +74,15 @@ def described(kind: Any) -> str:
                 return limit.text
             if isinstance(limit, NotEmpty):
                 return f"{described(parts[0])}, not empty"
-            end = "on" if limit.most == math.inf else f"to {limit.most:g}"
-            return f"{described(parts[0])} from {limit.least:g} {end}"
+            end = "on" if limit.most == math.inf else f"to {limit.most}"
+            return f"{described(parts[0])} from {limit.least} {end}"
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
     if origin in (Union, types.UnionType):
         return ", or ".join(dict.fromkeys(described(part) for part in parts))
-    if origin in (list, tuple):
+    if origin is tuple:
+        return f"a list of {len(parts)}, each {described(parts[0])}"
+    if origin is list:
         return f"a list, each {described(parts[0])}"
     return _NAMES[kind]
 
@@ -112,7 +116,8 @@ def _converted(value: Any, kind: Any) -> Any:
         value = _converted(value, parts[0])
         limits = [limit for limit in parts[1:] if isinstance(limit, Range)]
         in_range = all(math.isfinite(value) and limit.least <= value <= limit.most for limit in limits)
-        if in_range and (value or not any(isinstance(limit, NotEmpty) for limit in parts[1:])):
+        empty = not (value.strip() if isinstance(value, str) else value)
+        if in_range and not (empty and any(isinstance(limit, NotEmpty) for limit in parts[1:])):
             return value
     elif origin in (Union, types.UnionType):
         for part in parts:

@@ -54,7 +54,7 @@ def build_optimizer(
     )
     try:
         return optimizer(groups, **settings)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise ConfigError(f"{algorithm} refuses its settings {settings}: {error}. Change or remove it (~).") from error
 
 

@@ -77,6 +77,9 @@ class JobTable:
         elif status == Status.INTERRUPTED:
             self._ended["stopped"] += 1
             self._say(number, f"stopped by {run.result['signal']}")
+        elif status == Status.NOT_STARTED:
+            self._ended["stopped"] += 1
+            self._say(number, "stopped before its training began")
         else:
             self._ended["failed"] += 1
             self._say(number, f"failed: {job.reason()}", style="red")
