@@ -1,10 +1,8 @@
 """Slips on a command line or in a call: each is done as it was meant, or refused by name, value and remedy."""
 
 import sys
-from pathlib import Path
 
 import pytest
-import yaml
 
 import atrous
 from atrous.cli import evaluate, profile, report, train
@@ -56,15 +54,6 @@ def test_a_key_of_ones_own_may_be_referred_to(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config, _ = compose_run(["+rate=0.125", "optimizer.lr=${rate}"])
     assert config["optimizer"]["lr"] == 0.125
-
-
-def test_a_shown_config_has_a_run_folder(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    train.main(["--cfg", "job", "--resolve"])
-    shown = yaml.safe_load(capsys.readouterr().out)
-    folder = Path(shown["logger"]["csv"]["folder"])
-    assert folder.is_relative_to(tmp_path / "runs")
-    assert shown["callbacks"]["last"]["dirpath"] == str(folder / "checkpoints")
 
 
 def test_launchers_are_listed_without_escapes(tmp_path, monkeypatch, capsys):

@@ -52,7 +52,7 @@ def error_message(error: BaseException) -> str | None:
 def _of_the_machine(error: BaseException) -> str | None:
     """What is said where memory or disk are used up; imports no torch, whose errors these may be."""
     causes, text = [error], ""
-    while (before := causes[-1].__cause__ or causes[-1].__context__) is not None:
+    while (before := causes[-1].__cause__ or causes[-1].__context__) is not None and before not in causes:
         causes.append(before)
     for cause in causes:
         text = str(cause)
