@@ -41,7 +41,7 @@ def test_a_grid_crf_labels_by_less_energy_and_follows_the_edge(scores):
     torch.testing.assert_close(untouched.argmax(1), scores.argmax(1))
 
 
-@pytest.mark.parametrize("name", ["superpixels", "graph_cut"])
+@pytest.mark.parametrize("name", ["superpixels", "grid_crf"])
 def test_they_are_modes_of_inference(name, scores):
     config = compose_groups([f"inference={name}"], ("model", "data", "optimizer", "trainer", "inference"))
     mode = instantiate(config["inference"])

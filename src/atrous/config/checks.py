@@ -31,8 +31,8 @@ def check_words(words: Sequence[str]) -> None:
         key, _, value = word.partition("=")
         if key in FOLDERS and not value.strip():
             raise ConfigError(f"{word} names no folder; give one, such as {key}=runs, or leave it out.")
-        if key in _NEEDED and value in ("null", "None"):
-            raise ConfigError(f"{word} is impossible: a training needs it; give {key}={_NEEDED[key]}.")
+        if key in NEEDED and value in ("null", "None"):
+            raise ConfigError(f"{word} is impossible: a training needs it; give {key}={NEEDED[key]}.")
 
 
 def check_config(config: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ def check_training(config: dict[str, Any]) -> None:
         ConfigError: As `check_config`.
     """
     if "method" not in config:
-        for group, usual in _NEEDED.items():
+        for group, usual in NEEDED.items():
             if not isinstance(config.get(group), dict) or not config[group]:
                 raise ConfigError(
                     f"{group}={config.get(group) or 'null'} is impossible: a training needs it; give {group}={usual}."
@@ -85,7 +85,7 @@ def check_training(config: dict[str, Any]) -> None:
     check_config(config)
 
 
-_NEEDED = {
+NEEDED = {
     "model": "deeplabv3plus",
     "loss": "cross_entropy",
     "optimizer": "sgd",

@@ -18,7 +18,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from atrous.config.checks import NETWORK, check_config
+from atrous.config.checks import NEEDED, NETWORK, check_config
 from atrous.config.class_names import class_names
 from atrous.config.messages import did_you_mean
 from atrous.errors import AtrousError, ConfigError
@@ -181,7 +181,8 @@ def training_config(cfg: DictConfig) -> dict[str, Any]:
             )
     own, paths = _keys("train.yaml"), _keys("paths/default.yaml")
     if gone := [name for name in (*own, *([] if "method" in cfg else GROUPS)) if name not in cfg]:
-        raise ConfigError(f"a training needs {gone[0]}; leave out ~{gone[0]} or {gone[0]}=null.")
+        usual = f"give {gone[0]}={NEEDED[gone[0]]}, or " if gone[0] in NEEDED else ""
+        raise ConfigError(f"a training needs {gone[0]}; {usual}leave out ~{gone[0]} or {gone[0]}=null.")
     text = str(OmegaConf.to_container(cfg, resolve=False))  # with the interpolations
     for above, here, known in ("", cfg, [*own, *GROUPS, "method", "matching"]), ("paths.", cfg.paths, paths):
         for key in map(str, here):
