@@ -115,7 +115,7 @@ def test_a_job_that_slurm_wants_out_goes_on_where_it_was(study, tmp_path):
     assert study["jobs"][told]["JobState"] == "COMPLETED"
     (resumed,) = result(told)["resumed"]
     assert 0 < resumed["steps"] < result(told)["steps"] == 150
-    straight = undisturbed(tmp_path, *LONG, "seed=2", "study=sweep")
+    straight = undisturbed(tmp_path, *LONG, "seed=2")
     assert differences(straight, told) == []
 
 
